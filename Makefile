@@ -1,0 +1,69 @@
+# The targets that README and CI use. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: help
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+.PHONY: setup
+setup: $(VENV)/.setup  ## Make .venv with the pinned packages that a run needs
+
+.PHONY: setup-dev
+setup-dev: $(VENV)/.setup-dev  ## The same with what tests, lint and the lab need
+
+$(VENV)/.setup: pyproject.toml requirements/dev.txt scripts/prerequisites
+	@scripts/prerequisites $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint requirements/dev.txt --editable .
+	@touch $@
+
+$(VENV)/.setup-dev: $(VENV)/.setup
+	$(BIN)/pip install --quiet --constraint requirements/dev.txt --editable '.[dev]'
+	@touch $@
+
+.PHONY: up
+up: setup  ## The main job on this machine (INVENTORY=... for others, ARGS=... for ansible-playbook)
+	$(BIN)/ansible-playbook $(if $(INVENTORY),-i $(INVENTORY)) site.yml $(ARGS)
+
+.PHONY: plan
+plan: setup  ## Facts and plan only; changes nothing
+	$(BIN)/ansible-playbook $(if $(INVENTORY),-i $(INVENTORY)) playbooks/plan.yml $(ARGS)
+
+.PHONY: unit
+unit: setup-dev  ## The fast tests: no root, no Docker
+	$(BIN)/pytest tests/unit tests/property $(ARGS)
+
+.PHONY: lint
+lint: setup-dev  ## ansible-lint (production), ruff, yamllint, shellcheck
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/yamllint --strict .
+	$(BIN)/shellcheck $$(git grep -lE '^\#!(/usr)?/bin/(env )?(ba)?sh' -- ':!tests/fixtures' ':!*.j2')
+	ANSIBLE_COLLECTIONS_PATH=$(VENV)/collections $(BIN)/ansible-lint --offline
+
+.PHONY: test
+test: setup-dev  ## Everything a change must pass
+	scripts/test
+
+.PHONY: docs
+docs: setup-dev  ## Write the generated parts of the documentation
+	$(BIN)/python -m verl_provision.docs
+
+.PHONY: lab
+lab: setup-dev  ## Start the simulated GPU fleet and write inventories/lab
+	$(BIN)/python -m lab up
+
+.PHONY: lab-down
+lab-down: setup-dev  ## Remove it again
+	$(BIN)/python -m lab down
+
+.PHONY: bench
+bench: setup-dev  ## Benchmarks, as ratios in one run
+	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,0 +1,69 @@
+"""Filter verl_report: what became of every host of the run."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the package lies beside the filters
+
+from verl_provision.plain import to_plain
+from verl_provision.report import build, text
+
+DOCUMENTATION = r"""
+name: verl_report
+short_description: Says what became of every host of the run
+version_added: "0.1.0"
+author: verl-provision
+description:
+  - Builds the report (C(catalog/schema/report.json)), its terminal lines, and for each host whether the run is well
+    there and the sentence that says so.
+options:
+  _input:
+    description: Ansible's C(hostvars), or any mapping of host name to variables.
+    type: dict
+    required: true
+  run:
+    description: What P(verl_begin#filter) returned.
+    type: dict
+    required: true
+  fleet:
+    description: What P(verl_plan#filter) returned.
+    type: dict
+    required: true
+  finished:
+    description: When the run ended, UTC, ISO 8601.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Report a machine that could not be reached
+  ansible.builtin.debug:
+    msg: "{{ hosts | verl_report(run, hosts | verl_plan(run), '2026-11-24T10:00:09Z') }}"
+  vars:
+    hosts: {gpu-1: {__verl_facts: {unreachable: true, msg: "no route to host"}}}
+    run: "{{ hosts | verl_begin(['gpu-1'], {'mode': 'plan', 'started': '2026-11-24T10:00:00Z'}) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: C(document), C(lines) and C(verdicts).
+  type: dict
+"""
+
+
+def verl_report(hostvars, run, fleet, finished):
+    """Return the report, its lines and the verdicts; see DOCUMENTATION."""
+    document = build.build(hostvars, to_plain(run), to_plain(fleet), str(finished))
+    return {
+        "document": document,
+        "lines": text.report_lines(document, f"reports/{document['run']['id']}/report.json"),
+        "verdicts": build.verdicts(document),
+    }
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self):
+        """Return this file's filter."""
+        return {"verl_report": verl_report}

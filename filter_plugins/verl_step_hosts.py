@@ -1,0 +1,62 @@
+"""Filter verl_step_hosts: the hosts of one step's play."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the package lies beside the filters
+
+from verl_provision import fleet
+from verl_provision.plain import to_plain
+
+DOCUMENTATION = r"""
+name: verl_step_hosts
+short_description: Names the hosts whose plan has a step
+version_added: "0.1.0"
+author: verl-provision
+description:
+  - For the C(hosts) of a step's play. A host that failed an earlier step is left out.
+  - In check mode a step whose prerequisite is itself only planned is left out too, since what it needs isn't there yet.
+options:
+  _input:
+    description: What P(verl_plan#filter) returned.
+    type: dict
+    required: true
+  step:
+    description: The step, named as its role; or V(verification).
+    type: str
+    required: true
+  hostvars:
+    description: Ansible's C(hostvars).
+    type: dict
+    required: true
+  check_mode:
+    description: Whether this is a run in check mode.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: A fleet without plans has no hosts for any step, so a pattern that matches nobody comes back
+  ansible.builtin.debug:
+    msg: "{{ {'hosts': {}} | verl_step_hosts('container_image', {}, false) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: Host names, or a pattern that matches no host.
+  type: list
+  elements: str
+"""
+
+
+def verl_step_hosts(plan, step, hostvars, check_mode=False):
+    """Return the step's hosts; see DOCUMENTATION."""
+    return fleet.step_hosts(to_plain(plan), str(step), hostvars, bool(check_mode))
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self):
+        """Return this file's filter."""
+        return {"verl_step_hosts": verl_step_hosts}

@@ -1,0 +1,124 @@
+"""The run as the playbooks see it: wishes collected, hosts planned, steps dealt out. Pure, over plain data."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from verl_provision import __version__, catalog, wishes
+from verl_provision.decide import plan as decide
+from verl_provision.decide import preflight
+from verl_provision.plain import to_plain
+
+# In the order of the playbook. The first element of a role variable's name that a user may set himself.
+STEPS = (
+    "nvidia_driver",
+    "docker_engine",
+    "nvidia_container_toolkit",
+    "disruption",
+    "container_image",
+    "verl_checkout",
+    "training_container",
+    "source_environment",
+)
+ROLES = (*STEPS, "verification", "ray_cluster")
+NO_HOSTS = ["all:!all"]  # a pattern that matches nobody and warns nobody
+
+
+def begin(hostvars: Mapping[str, Mapping], hosts: list[str], about: dict[str, Any]) -> dict[str, Any]:
+    """Read every host's wishes and settings; nothing has been connected to yet.
+
+    Returns the run: `{id, mode, started, ..., hosts: {NAME: {wishes, settings, wish_errors}}, look_at: [NAME]}`,
+    where `wish_errors` are the wishes that were refused, and `look_at` the hosts that may be connected to.
+    """
+    run = {
+        "id": about["started"].replace("-", "").replace(":", ""),
+        "version": __version__,
+        **about,
+        "hosts": {},
+    }
+    for name in hosts:
+        raw, settings = collect(hostvars[name])
+        wanted, errors = wishes.parse(raw)
+        if about["mode"] == "verify":
+            wanted["verl_verify_again"] = True
+        run["hosts"][name] = {"wishes": wanted, "settings": settings, "wish_errors": errors}
+    run["look_at"] = [name for name, host in run["hosts"].items() if not host["wish_errors"]] or NO_HOSTS
+    return run
+
+
+def collect(variables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Split one host's variables into wishes (`verl_*`) and settings (`<role>_*`, by role)."""
+    raw: dict[str, Any] = {}
+    settings: dict[str, dict[str, Any]] = {}
+    for key in sorted(variables):
+        if key.startswith("verl_") and not key.startswith("verl_checkout_"):
+            raw[str(key)] = to_plain(variables[key])
+            continue
+        for role in ROLES:
+            if key.startswith(role + "_"):
+                settings.setdefault(role, {})[str(key)] = to_plain(variables[key])
+    return raw, settings
+
+
+def plan(hostvars: Mapping[str, Mapping], run: dict[str, Any]) -> dict[str, Any]:
+    """Plan every host of the run; see catalog/schema/plan.json. Unlooked hosts are in `unlooked`."""
+    inputs: dict[str, Any] = {}
+    unlooked: dict[str, dict[str, str]] = {}
+    extra = []
+    for name, host in run["hosts"].items():
+        inputs[name] = {**host, "facts": None}
+        if host["wish_errors"]:
+            continue
+        extra = host["wishes"].get("verl_catalog_extra") or extra
+        looked = hostvars[name].get("__verl_facts") or {}
+        if looked.get("facts") is None:
+            state = "unreachable" if looked.get("unreachable") else "failed"
+            unlooked[name] = {
+                "state": state,
+                "reason": str(looked.get("msg") or "no facts came back").strip(),
+            }
+            del inputs[name]
+            continue
+        inputs[name]["facts"] = to_plain(looked["facts"])
+    world = catalog.load(extra=extra)
+    fleet = decide.plan_fleet(inputs, world)
+    fleet["unlooked"] = unlooked
+    fleet["machines"] = {name: machine(host["facts"]) for name, host in inputs.items() if host["facts"]}
+    fleet["preflight"] = preflight.batches(fleet)
+    return fleet
+
+
+def machine(facts: dict[str, Any]) -> dict[str, str | None]:
+    """What a person calls this machine: its GPUs and its driver."""
+    nvidia = facts.get("nvidia") or {}
+    names = [gpu.get("name") or "unnamed GPU" for gpu in nvidia.get("gpus") or []]
+    gpus = ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
+    for accelerator in (facts.get("other_accelerators") or {}).values():
+        if accelerator.get("present"):
+            gpus = gpus or f"{accelerator.get('devices')} x {accelerator.get('name') or 'accelerator'}"
+    in_slots = len([gpu for gpu in (facts.get("pci") or {}).get("gpus") or [] if gpu.get("vendor") == "10de"])
+    if not gpus and in_slots:
+        gpus = f"{in_slots} x NVIDIA GPU without a working driver"
+    return {"gpus": gpus or "no GPU", "driver": nvidia.get("driver_version"), "arch": facts.get("arch")}
+
+
+def step_hosts(fleet: dict[str, Any], step: str, hostvars: Mapping[str, Mapping], check_mode: bool) -> list[str]:
+    """The hosts whose plan has `step`, less those that failed an earlier one.
+
+    In check mode a step that needs another planned step isn't entered: its prerequisite doesn't exist yet.
+    """
+    names = []
+    for name, host in fleet["hosts"].items():
+        if not host["ok"] or not wanted(host, step, check_mode):
+            continue
+        if "__verl_failure" not in hostvars[name]:
+            names.append(name)
+    return names or NO_HOSTS
+
+
+def wanted(host: dict[str, Any], step: str, check_mode: bool) -> bool:
+    """Whether this host's plan enters `step` (or `verification`) in this run."""
+    if step == "verification":
+        return host["verification"]["needed"] and not (check_mode and host["steps"])
+    if step not in host["steps"]:
+        return False
+    return not (check_mode and any(need in host["steps"] for need in host["steps"][step]["needs"]))

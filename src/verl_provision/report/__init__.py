@@ -1,0 +1,1 @@
+"""The run's report: one JSON document and the views of it."""

@@ -1,0 +1,111 @@
+"""Build report.json: what became of each host, in one document (catalog/schema/report.json)."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from verl_provision.plain import to_plain
+
+SCHEMA_VERSION = 1
+WELL = {
+    "apply": {"verified"},
+    "verify": {"verified"},
+    "check": {"verified", "planned"},
+    "plan": {"verified", "planned"},
+}
+
+
+def build(hostvars: Mapping[str, Mapping], run: dict[str, Any], fleet: dict[str, Any], finished: str) -> dict[str, Any]:
+    """Return the report of `run`; every host of the run is in it, whatever happened to it.
+
+    `finished` is UTC, ISO 8601 with a Z, as `run["started"]` is.
+    """
+    hosts = {name: host_report(name, hostvars, run, fleet) for name in run["hosts"]}
+    well = WELL[run["mode"]]
+    about = {key: value for key, value in run.items() if key not in ("hosts", "look_at")}
+    about |= {"finished": finished, "seconds": seconds_between(run["started"], finished)}
+    ok = bool(hosts) and all(host["state"] in well for host in hosts.values())
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "ok": ok,
+        "run": about,
+        "hosts": hosts,
+        "decisions": fleet.get("decisions", {}),
+    }
+
+
+def seconds_between(started: str, finished: str) -> int:
+    """Whole seconds between two ISO 8601 times."""
+    return int((datetime.fromisoformat(finished) - datetime.fromisoformat(started)).total_seconds())
+
+
+def host_report(
+    name: str, hostvars: Mapping[str, Mapping], run: dict[str, Any], fleet: dict[str, Any]
+) -> dict[str, Any]:
+    """One host's part of the report."""
+    plan = fleet.get("hosts", {}).get(name)
+    report: dict[str, Any] = {
+        "state": "failed",
+        "reason": "the run ended before this host was done",
+        "plan": plan,
+        "checks": [],
+        "failure": None,
+        "verified_at": None,
+    }
+    if name in fleet.get("unlooked", {}):
+        return report | fleet["unlooked"][name]
+    if plan is None:
+        return report
+    if not plan["ok"]:
+        return report | {"state": "refused", "reason": sentence(plan["errors"])}
+    variables = hostvars[name]
+    outcome = to_plain(variables.get("__verl_verification") or {})
+    report["checks"] = outcome.get("checks") or []
+    failure = to_plain(variables.get("__verl_failure"))
+    if failure:
+        state = "unreachable" if failure.get("unreachable") else "failed"
+        return report | {
+            "state": state,
+            "reason": f"{failure['step']}: {failure['message']}",
+            "failure": failure,
+        }
+    verification = plan["verification"]
+    if not plan["steps"] and not verification["needed"]:
+        return report | {
+            "state": "verified",
+            "reason": verification["reason"],
+            "verified_at": verification.get("passed_at"),
+        }
+    if run["mode"] in ("plan", "check"):
+        return report | {"state": "planned", "reason": planned(plan)}
+    if outcome.get("verified_at"):
+        reason = f"level {verification['level']} passed at {outcome['verified_at']}"
+        return report | {"state": "verified", "reason": reason, "verified_at": outcome["verified_at"]}
+    return report
+
+
+def planned(plan: dict[str, Any]) -> str:
+    """What the plan would do, in one line."""
+    steps = [*plan["steps"], *(["verification"] if plan["verification"]["needed"] else [])]
+    return "would do: " + ", ".join(steps)
+
+
+def sentence(errors: list[dict[str, Any]]) -> str:
+    """All of a host's errors in one line: found, needed, fix."""
+    return "; ".join(error_line(error) for error in errors) or "nothing fits this host"
+
+
+def error_line(error: dict[str, Any]) -> str:
+    """One error: `rule: found ..., needed ...; fix`."""
+    where = f" ({error['where']})" if error.get("where") else ""
+    label = error.get("rule") or error.get("variable")
+    return f"{label}{where}: found {error['found']}, needed {error['needed']}. {error['fix']}"
+
+
+def verdicts(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """For each host `{well, message}`: whether this run counts as a success there."""
+    well = WELL[report["run"]["mode"]]
+    return {
+        name: {"well": host["state"] in well, "message": f"{host['state']}: {host['reason']}"}
+        for name, host in report["hosts"].items()
+    }
