@@ -1,0 +1,55 @@
+"""The README's main command, typed by a newcomer on a fresh machine with only the named prerequisites."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from tests.e2e.fresh_machine import FreshMachine
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    """A fresh machine; it goes away afterwards."""
+    if shutil.which("mmdebstrap") is None:
+        subprocess.run(["apt-get", "install", "-y", "-q", "mmdebstrap"], check=True, capture_output=True)
+    fresh = FreshMachine(tmp_path_factory.mktemp("machine") / "root")
+    fresh.build()
+    yield fresh
+    shutil.rmtree(fresh.root, ignore_errors=True)
+
+
+def report(machine):
+    """The newest report.json of the newcomer's clone."""
+    return json.loads((machine.home / "verl-provision/reports/latest/report.json").read_text())
+
+
+def test_make_up_ends_with_a_verified_verl(machine):
+    before = machine.files()
+    run = machine.run("make up")
+    assert run.returncode == 0, run.stdout
+    host = report(machine)["hosts"]["localhost"]
+    assert host["state"] == "verified"
+    version = next(check for check in host["checks"] if check["id"] == "import.verl")
+    assert version["ok"] is True
+    assert "0.9.1" in version["found"]
+    assert version["found"] in run.stdout, "the version is printed"
+    assert machine.files() == before, "nothing outside the newcomer's own directories changed"
+
+
+def test_again_changes_nothing_and_verifies_by_stamp(machine):
+    first = report(machine)["hosts"]["localhost"]["verified_at"]
+    run = machine.run("make up")
+    assert run.returncode == 0, run.stdout
+    assert "changed=0" in run.stdout
+    again = report(machine)["hosts"]["localhost"]
+    assert (again["state"], again["verified_at"], again["checks"]) == ("verified", first, [])
+
+
+def test_a_missing_prerequisite_is_named_with_its_apt_line(machine):
+    run = machine.run("scripts/prerequisites python3.99")
+    assert run.returncode != 0
+    assert "apt-get install -y python3 python3-venv" in run.stdout

@@ -1,0 +1,34 @@
+"""Every role documents every input, and defaults/main.yml says the same as argument_specs."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+
+
+def read(role, path):
+    file = ROOT / "roles" / role / path
+    return yaml.safe_load(file.read_text()) if file.is_file() else None
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_defaults_equal_the_spec(role):
+    options = {}
+    for entry in read(role, "meta/argument_specs.yml")["argument_specs"].values():
+        options |= entry.get("options", {})
+    stated = {name: option["default"] for name, option in options.items() if "default" in option}
+    defaults = {name: value for name, value in (read(role, "defaults/main.yml") or {}).items()}
+    assert {name: value for name, value in defaults.items() if not name.startswith("__")} == stated
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_inputs_carry_the_roles_name_and_say_what_they_are(role):
+    for entry in read(role, "meta/argument_specs.yml")["argument_specs"].values():
+        assert entry["short_description"]
+        for name, option in entry.get("options", {}).items():
+            assert name.startswith(f"{role}_")
+            assert option["description"]
+            assert option["type"]
