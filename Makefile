@@ -4,8 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
+CONSTRAINTS ?= requirements/core-2.19.txt
 ARGS ?=
 
 .PHONY: help
@@ -18,14 +19,14 @@ setup: $(VENV)/.setup  ## Make .venv with the pinned packages that a run needs
 .PHONY: setup-dev
 setup-dev: $(VENV)/.setup-dev  ## The same with what tests, lint and the lab need
 
-$(VENV)/.setup: pyproject.toml requirements/dev.txt scripts/prerequisites
+$(VENV)/.setup: pyproject.toml $(CONSTRAINTS) scripts/prerequisites
 	@scripts/prerequisites $(PYTHON)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint requirements/dev.txt --editable .
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable .
 	@touch $@
 
 $(VENV)/.setup-dev: $(VENV)/.setup
-	$(BIN)/pip install --quiet --constraint requirements/dev.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
 	@touch $@
 
 .PHONY: up
