@@ -1,0 +1,68 @@
+"""Shows the progress of a build while it runs on the host.
+
+A build takes minutes to an hour. `async` with an `until` loop over async_status would print "FAILED - RETRYING" lines that
+say nothing, and a loop of included tasks would be a chain of hundreds of tasks. So the module itself can begin a
+build in the background and wait for it in short turns, and this plugin prints a line per turn: where the build is, for
+how long, the last line of its log. The build goes on when the connection or this run ends; the next run joins it.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+MODULE = "verl_source_environment"
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp=None, task_vars=None):
+        super().run(tmp, task_vars)
+        self._vars = task_vars or {}
+        if self._task.check_mode or self._task.args.get("action", "build") != "build":
+            return self._execute_module(MODULE, task_vars=self._vars)
+        interval = self._progress_interval()
+        deadline = time.monotonic() + int(self._task.args.get("lock_timeout", 1800))
+        while True:
+            begun = self._act(action="start")
+            if begun.get("failed") or begun.get("finished") or "busy" not in begun:
+                break
+            if time.monotonic() >= deadline:
+                # The module's own refusal names the holder.
+                return self._act(action="build", lock_timeout=0)
+            self._say("waits for another run's build (%s)" % begun["busy"])
+            turn = max(1, min(interval, int(deadline - time.monotonic())))
+            self._act(action="wait", wait_seconds=turn)
+        if begun.get("failed") or begun.get("finished") or not begun.get("build_id"):
+            return begun
+        while True:
+            seen = self._act(action="wait", build_id=begun["build_id"], wait_seconds=interval)
+            if seen.get("failed") or seen.get("finished") or "progress" not in seen:
+                return seen
+            self._say(progress_line(seen["progress"]))
+
+    def _act(self, **changes):
+        result = self._execute_module(MODULE, module_args=dict(self._task.args, **changes), task_vars=self._vars)
+        return result
+
+    def _progress_interval(self):
+        wanted = self._task.args.get("wait_seconds", 10)
+        return max(1, min(15, int(wanted)))
+
+    def _say(self, text):
+        Display().display("%s: source_environment: %s" % (self._vars.get("inventory_hostname", "?"), text))
+
+
+def progress_line(progress):
+    elapsed = int(progress.get("elapsed") or 0)
+    line = "%d:%02d  stage %s" % (elapsed // 60, elapsed % 60, progress.get("stage") or "start")
+    if progress.get("fetched_mb"):
+        line += ", %d MB fetched" % progress["fetched_mb"]
+    if progress.get("line"):
+        line += ": %s" % progress["line"][:120]
+    return line
