@@ -1,0 +1,54 @@
+# Copyright the verl-provision authors
+# SPDX-License-Identifier: Apache-2.0
+"""All container engines of the host, the images and the container that are ours."""
+
+from __future__ import annotations
+
+from . import container, docker, images, podman, text
+
+
+def empty():
+    return {
+        "engines": {
+            "docker": docker.empty(),
+            "podman": podman.empty(),
+            "apptainer": {"installed": False, "version": None},
+        },
+        "images": [],
+        "container": None,
+    }
+
+
+def apptainer(host):
+    program = host.which("apptainer") or host.which("singularity")
+    if program is None:
+        return {"installed": False, "version": None}
+    return {"installed": True, "version": text.version(host.run([program, "--version"]).stdout)}
+
+
+def _docker(host, user, found):
+    facts, client = docker.probe(host, user)
+    found["engines"]["docker"] = facts
+    if client is None:
+        return
+    facts["running"], names = docker.containers(host, client)
+    found["images"].extend(images.docker_images(host, client))
+    found["container"] = container.docker_container(host, client, names)
+
+
+def _podman(host, user, found):
+    facts, local, ours = podman.probe(host, user)
+    found["engines"]["podman"] = facts
+    found["images"].extend(local)
+    found["container"] = found["container"] or ours
+
+
+def _apptainer(host, _user, found):
+    found["engines"]["apptainer"] = apptainer(host)
+
+
+def probe(host, user):
+    found = empty()
+    for name, part in (("docker", _docker), ("podman", _podman), ("apptainer", _apptainer)):
+        host.guard(name, part, host, user, found)
+    return found

@@ -1,0 +1,56 @@
+# Copyright the verl-provision authors
+# SPDX-License-Identifier: Apache-2.0
+"""The login user's rights: root, sudo, the docker group. Nothing here can ask for a password."""
+
+from __future__ import annotations
+
+import re
+
+ADMIN_GROUPS = ("sudo", "wheel", "admin")
+REFUSED = re.compile(r"not in the sudoers file|may not run sudo|not allowed to (?:run|execute)|unknown user")
+UNUSABLE = re.compile(r"no new privileges|must be owned by uid 0|effective uid is not 0|must have a tty|no tty present")
+NEEDS_PASSWORD = re.compile(r"password is required|interactive authentication is required|askpass", re.IGNORECASE)
+EVERYTHING = re.compile(r"(?m)^\s+\([^)]*\)\s+(?:[A-Z]+:\s*)*ALL\s*$")
+
+
+def sudo(host):
+    """free, password or none."""
+    if host.identity()[0] == 0:
+        return "free"
+    if host.which("sudo") is None:
+        return "none"
+    # -k: a password typed a minute ago must not count as a free sudo.
+    tried = host.run(["sudo", "-k", "-n", "true"])
+    if tried.ok:
+        return "free"
+    if tried.timed_out:
+        host.note("sudo", tried.error)
+        return "none"
+    said = tried.stderr + tried.stdout
+    if UNUSABLE.search(said):
+        host.note("sudo", tried.message())
+        return "none"
+    if REFUSED.search(said):
+        return "none"
+    listed = host.run(["sudo", "-n", "-l"])
+    said = listed.stderr + listed.stdout
+    if listed.ok:
+        return "password" if EVERYTHING.search(listed.stdout) else "none"
+    if REFUSED.search(said):
+        return "none"
+    if NEEDS_PASSWORD.search(said) or set(host.groups()) & set(ADMIN_GROUPS):
+        return "password"
+    host.note("sudo", listed.message())
+    return "none"
+
+
+def user(host):
+    uid, name, home = host.identity()
+    return {
+        "name": name,
+        "uid": uid,
+        "home": home,
+        "root": uid == 0,
+        "sudo": sudo(host),
+        "docker_group": "docker" in host.groups(),
+    }

@@ -1,0 +1,69 @@
+# Copyright the verl-provision authors
+# SPDX-License-Identifier: Apache-2.0
+"""NVIDIA Container Toolkit: program, packages, mode, CDI specifications."""
+
+from __future__ import annotations
+
+import re
+
+from . import text
+
+PACKAGES = (
+    "nvidia-container-toolkit",
+    "nvidia-container-toolkit-base",
+    "libnvidia-container-tools",
+    "libnvidia-container1",
+)
+CONFIG = "/etc/nvidia-container-runtime/config.toml"
+SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
+
+
+def empty():
+    return {"installed": False, "version": None, "packages": {}, "mode": None, "cdi_specs": []}
+
+
+def mode(config):
+    """nvidia-container-runtime.mode of the configuration file."""
+    section = None
+    for line in (config or "").splitlines():
+        header = re.match(r"^\s*\[([^\]]+)\]\s*$", line)
+        if header:
+            section = header.group(1).strip()
+        value = re.match(r"^\s*mode\s*=\s*[\"']([^\"']+)[\"']", line)
+        if value and section == "nvidia-container-runtime":
+            return value.group(1)
+    return None
+
+
+def packages(host):
+    """{name: version} of the toolkit's installed packages."""
+    if host.which("dpkg-query"):
+        result = host.run(["dpkg-query", "-W", "-f", "${db:Status-Status} ${Package} ${Version}\\n"] + list(PACKAGES))
+    elif host.which("rpm"):
+        result = host.run(["rpm", "-q", "--qf", "installed %{NAME} %{VERSION}-%{RELEASE}\\n"] + list(PACKAGES))
+    else:
+        return {}
+    if result.timed_out:
+        host.note("toolkit packages", result.error)
+    # Both end with 1 where one of the packages is unknown, and list the others all the same.
+    rows = [line.split() for line in result.stdout.splitlines()]
+    return {row[1]: row[2] for row in rows if len(row) == 3 and row[0] == "installed" and row[1] in PACKAGES}
+
+
+def probe(host):
+    facts = empty()
+    ctk = host.which("nvidia-ctk")
+    facts["installed"] = ctk is not None or host.which("nvidia-container-runtime-hook") is not None
+    facts["packages"] = packages(host)
+    if ctk:
+        facts["version"] = text.version(host.run([ctk, "--version"]).stdout)
+    if facts["version"] is None:
+        facts["version"] = text.version(facts["packages"].get(PACKAGES[0]) or facts["packages"].get(PACKAGES[1]))
+    facts["mode"] = mode(host.read(host.file(CONFIG)))
+    facts["cdi_specs"] = [
+        "%s/%s" % (directory, name)
+        for directory in SPEC_DIRS
+        for name in host.listdir(host.file(directory))
+        if name.endswith((".yaml", ".yml", ".json"))
+    ]
+    return facts
