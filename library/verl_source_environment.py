@@ -51,7 +51,7 @@ options:
     type: str
     default: ">=3.10,<3.13"
   torch:
-    description: The torch release, installed first and held while verl is installed. Empty leaves the choice to the index.
+    description: The torch release, installed first and held while verl is installed. Empty lets the index choose.
     type: str
     default: ""
   torch_index:
@@ -89,7 +89,7 @@ options:
     elements: str
     default: []
   key:
-    description: The key of the plan's step, kept in the stamp. Empty means a hash of the options that decide the content.
+    description: The key of the plan's step, kept in the stamp. Empty means a hash of what decides the content.
     type: str
     default: ""
   disk_needed_gb:
@@ -114,8 +114,8 @@ options:
     default: false
   action:
     description:
-      - C(build) builds in the foreground. C(start) begins a build in the background, and C(wait) waits for it: the role's
-        action plugin uses them to show progress.
+      - C(build) builds in the foreground. C(start) begins a build in the background, and C(wait) waits for it.
+        The role's action plugin uses them to show progress.
     type: str
     choices: [build, start, wait]
     default: build
@@ -225,7 +225,7 @@ import uuid
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.verl_source import files, interpreter
-from ansible.module_utils.verl_source.build import Build, assess, check_disk, describe, profile_name, DISK_NEEDED
+from ansible.module_utils.verl_source.build import DISK_NEEDED, Build, assess, check_disk, describe, profile_name
 from ansible.module_utils.verl_source.environment import Environment, wanted_build
 from ansible.module_utils.verl_source.failure import BuildFailure
 from ansible.module_utils.verl_source.lock import Lock, held
@@ -269,8 +269,13 @@ def failed(failure, env):
     if os.path.exists(env.log_path):
         lines.append("Log on the host: %s" % env.log_path)
     return {
-        "failed": True, "changed": False, "msg": "\n".join(lines), "stage": failure.stage, "tail": failure.tail,
-        "fix": failure.fix, "log": env.log_path,
+        "failed": True,
+        "changed": False,
+        "msg": "\n".join(lines),
+        "stage": failure.stage,
+        "tail": failure.tail,
+        "fix": failure.fix,
+        "log": env.log_path,
     }
 
 
@@ -331,7 +336,10 @@ def held_by(env):
     status = files.read_json(env.status_path) or {}
     stage = ", stage %s" % status["stage"] if status.get("build_id") == holder.get("build_id") else ""
     return "pid %s, since %s%s" % (
-        holder["pid"], time.strftime("%H:%M:%S", time.localtime(holder.get("since", 0))), stage)
+        holder["pid"],
+        time.strftime("%H:%M:%S", time.localtime(holder.get("since", 0))),
+        stage,
+    )
 
 
 def progress(env, build_id):
@@ -361,9 +369,17 @@ def wait(module, options, env):
             module.exit_json(finished=True, **seen["result"])
         if not seen["building"]:
             if options["build_id"]:
-                module.fail_json(finished=True, **failed(BuildFailure(
-                    "the build ended without a result in stage %s: it was killed" % (seen["stage"] or "start"),
-                    "run again: it goes on where it stopped", seen["stage"]), env))
+                module.fail_json(
+                    finished=True,
+                    **failed(
+                        BuildFailure(
+                            "the build ended without a result in stage %s: it was killed" % (seen["stage"] or "start"),
+                            "run again: it goes on where it stopped",
+                            seen["stage"],
+                        ),
+                        env,
+                    ),
+                )
             module.exit_json(changed=False, finished=True)
         if time.monotonic() >= deadline:
             module.exit_json(changed=False, finished=False, progress=seen)
@@ -388,10 +404,19 @@ def rehearse(options, env):
     before = seen["stamp"] or {}
     return {
         "changed": True,
-        "msg": "would make %s at %s with verl %s%s: %s (%s)" % (
-            profile_name(options["profile"]), env.path, options["verl_version"],
-            " and torch %s" % options["torch"] if options["torch"] else "", how, "; ".join(seen["reasons"][:5])),
-        "path": env.path, "log": env.log_path, "reasons": seen["reasons"], "notices": seen["notices"],
+        "msg": "would make %s at %s with verl %s%s: %s (%s)"
+        % (
+            profile_name(options["profile"]),
+            env.path,
+            options["verl_version"],
+            " and torch %s" % options["torch"] if options["torch"] else "",
+            how,
+            "; ".join(seen["reasons"][:5]),
+        ),
+        "path": env.path,
+        "log": env.log_path,
+        "reasons": seen["reasons"],
+        "notices": seen["notices"],
         "diff": {
             "before": {"verl": before.get("verl_version"), "torch": before.get("torch")},
             "after": {"verl": options["verl_version"], "torch": options["torch"] or "any"},
@@ -420,15 +445,19 @@ def main():
             module.exit_json(changed=False, finished=False, busy=held_by(env))
         if not got:
             raise BuildFailure(
-                "another run is building %s (%s), and didn't end within %d s" % (
-                    env.path, held_by(env), options["lock_timeout"]),
+                "another run is building %s (%s), and didn't end within %d s"
+                % (env.path, held_by(env), options["lock_timeout"]),
                 "wait for it to end and run again (or wait longer: source_environment_lock_timeout)",
             )
     except BuildFailure as failure:
         module.fail_json(**failed(failure, env))
     except OSError as error:
-        module.fail_json(**failed(BuildFailure(
-            "%s can't be used: %s" % (env.prefix, error), "choose another source_environment_prefix"), env))
+        module.fail_json(
+            **failed(
+                BuildFailure("%s can't be used: %s" % (env.prefix, error), "choose another source_environment_prefix"),
+                env,
+            )
+        )
     if options["action"] == "start":
         in_background(options, env, build_id, lock)
         module.exit_json(changed=True, finished=False, build_id=build_id)

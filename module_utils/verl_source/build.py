@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -89,8 +90,11 @@ def assess(options, env):
         if not pinned:
             seen["reasons"].append("its lock file %s is missing" % env.lock_file)
         seen["reasons"].extend("%s is missing" % n for n in sorted(pinned) if n not in present and n not in wanted)
-        drift = ["%s %s (was %s)" % (n, present[n][0], v) for n, v in sorted(pinned.items())
-                 if n in present and present[n][0] != v and n not in wanted]
+        drift = [
+            "%s %s (was %s)" % (n, present[n][0], v)
+            for n, v in sorted(pinned.items())
+            if n in present and present[n][0] != v and n not in wanted
+        ]
         if drift:
             seen["notices"].append("changed by hand since the build, left as they are: %s" % ", ".join(drift[:10]))
     seen["stale_key"] = bool(stamp) and bool(options["key"]) and stamp.get("key") != options["key"]
@@ -107,8 +111,15 @@ class Build:
         self.deadline = time.monotonic() + options["timeout"]
         self.notices = []
         self.journal = {}
-        self.status = {"build_id": build_id, "pid": os.getpid(), "started": time.time(), "stage": "start",
-                       "stage_started": time.time(), "stages": {}, "log": env.log_path}
+        self.status = {
+            "build_id": build_id,
+            "pid": os.getpid(),
+            "started": time.time(),
+            "stage": "start",
+            "stage_started": time.time(),
+            "stages": {},
+            "log": env.log_path,
+        }
 
     # -- the whole of it ------------------------------------------------------------------------------------
 
@@ -148,8 +159,8 @@ class Build:
         users = [(pid, command) for pid, command in self.env.used_by() if " -m pip" not in command]
         if users and not self.options["allow_disruption"]:
             raise BuildFailure(
-                "%s is in use, and would change under: %s" % (
-                    self.env.path, "; ".join("pid %d (%s)" % user for user in users[:5])),
+                "%s is in use, and would change under: %s"
+                % (self.env.path, "; ".join("pid %d (%s)" % user for user in users[:5])),
                 "wait for them to end, or allow it with source_environment_allow_disruption=true",
             )
 
@@ -198,14 +209,14 @@ class Build:
             why_not = self._torch_index_lacks(wanted)
             if why_not is None:
                 # Its dependencies come with verl, from the index that has everything: a mirror of this one may not.
-                self._pip(
-                    ["install", "--no-deps", "--force-reinstall", wanted], "torch", index=options["torch_index"]
-                )
+                self._pip(["install", "--no-deps", "--force-reinstall", wanted], "torch", index=options["torch_index"])
                 self._note_torch(record)
                 return
             record["index"] = "default"
             record["notice"] = "%s; torch comes from the default package index instead%s" % (
-                why_not, ", with CUDA libraries this host doesn't use (several GB more)" if build == "cpu" else "")
+                why_not,
+                ", with CUDA libraries this host doesn't use (several GB more)" if build == "cpu" else "",
+            )
             self.notices.append(record["notice"])
             self.log("notice: " + record["notice"])
             self._check_disk("cuda")
@@ -221,9 +232,21 @@ class Build:
         so the user's certificates, proxy and credentials count."""
         where = _host(self.options["torch_index"])
         code, text = self._call(
-            [self.env.python, "-m", "pip", "index", "versions", "torch",
-             "--timeout", str(self.options["index_timeout"]), "--retries", "1"],
-            "torch", index=self.options["torch_index"], alone=True,
+            [
+                self.env.python,
+                "-m",
+                "pip",
+                "index",
+                "versions",
+                "torch",
+                "--timeout",
+                str(self.options["index_timeout"]),
+                "--retries",
+                "1",
+            ],
+            "torch",
+            index=self.options["torch_index"],
+            alone=True,
         )
         if "unknown command" in text or "No such option" in text or "no such option" in text:
             return None  # pip before 21.2: let the installation itself tell
@@ -247,7 +270,8 @@ class Build:
         self._pip(
             ["install", "-c", env.constraints_path, "torch", requirement("verl", options["verl_version"])]
             + options["extra_packages"],
-            "verl", index=options["pypi_index"],
+            "verl",
+            index=options["pypi_index"],
         )
 
     def _finish(self, seen):
@@ -273,8 +297,9 @@ class Build:
             raise BuildFailure("pip freeze failed", "run again", tail=telling_lines(text))
         python = env.python_version()
         frozen = "\n".join(line for line in text.splitlines() if line.strip()) + "\n"
-        files.write_text(env.lock_file, "# Written by verl-provision: what %s holds. Python %s.\n%s" % (
-            env.path, python, frozen))
+        files.write_text(
+            env.lock_file, "# Written by verl-provision: what %s holds. Python %s.\n%s" % (env.path, python, frozen)
+        )
         torch, cuda = env.torch_build()
         stamp = {
             "key": options["key"] or fingerprint(options),
@@ -318,7 +343,8 @@ class Build:
         except OSError as error:
             raise BuildFailure(
                 "stage %s: %s" % (name, error),
-                "check %s (space, rights), then run again" % self.env.prefix, stage=name,
+                "check %s (space, rights), then run again" % self.env.prefix,
+                stage=name,
             ) from error
         finally:
             self.status["stages"][name] = round(time.monotonic() - start, 1)
@@ -340,12 +366,31 @@ class Build:
     def _environ(self, index, alone):
         """The environment of a child. Index addresses go this way and not by argument: they may hold a password,
         and command lines are public."""
-        env = {k: v for k, v in os.environ.items() if k not in (
-            "PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIREMENT", "PIP_CONSTRAINT",
-            "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")}
+        env = {
+            k: v
+            for k, v in os.environ.items()
+            if k
+            not in (
+                "PYTHONHOME",
+                "PYTHONPATH",
+                "PIP_TARGET",
+                "PIP_PREFIX",
+                "PIP_ROOT",
+                "PIP_REQUIREMENT",
+                "PIP_CONSTRAINT",
+                "VIRTUAL_ENV",
+                "__PYVENV_LAUNCHER__",
+            )
+        }
         env.update(
-            PIP_NO_INPUT="1", PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_USER="0", PIP_PROGRESS_BAR="off",
-            PYTHONNOUSERSITE="1", PYTHONUNBUFFERED="1", TMPDIR=self.env.scratch, LC_ALL="C.UTF-8",
+            PIP_NO_INPUT="1",
+            PIP_DISABLE_PIP_VERSION_CHECK="1",
+            PIP_USER="0",
+            PIP_PROGRESS_BAR="off",
+            PYTHONNOUSERSITE="1",
+            PYTHONUNBUFFERED="1",
+            TMPDIR=self.env.scratch,
+            LC_ALL="C.UTF-8",
             PIP_CACHE_DIR=self.options["pip_cache_dir"] or os.path.join(self.env.prefix, ".cache", "pip"),
         )
         if index:
@@ -364,9 +409,13 @@ class Build:
         with open(capture if quiet else env.log_path, "ab") as out:
             begin = out.seek(0, os.SEEK_END)
             child = subprocess.Popen(  # pylint: disable=subprocess-popen-preexec-fn  (one thread only)
-                command, stdin=subprocess.DEVNULL, stdout=out,
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
                 stderr=subprocess.STDOUT if stderr else subprocess.DEVNULL,
-                env=self._environ(index, alone), cwd=env.prefix, pass_fds=[self.lock_fd] if self.lock_fd else [],
+                env=self._environ(index, alone),
+                cwd=env.prefix,
+                pass_fds=[self.lock_fd] if self.lock_fd else [],
                 preexec_fn=_die_with_parent,
             )
             try:
@@ -381,7 +430,8 @@ class Build:
                 raise BuildFailure(
                     "the build took longer than %d s" % self.options["timeout"],
                     "run again: it goes on where it stopped (a longer limit: source_environment_timeout)",
-                    stage=stage, tail=telling_lines(files.tail(env.log_path)),
+                    stage=stage,
+                    tail=telling_lines(files.tail(env.log_path)),
                 ) from None
         with open(capture if quiet else env.log_path, "rb") as handle:
             handle.seek(begin)
@@ -396,9 +446,15 @@ class Build:
         path = self.env.log_path
         if os.path.exists(path) and os.path.getsize(path) > LOG_LIMIT:
             os.replace(path, path + ".1")
-        self.log("==== %s: verl %s, profile %s, in %s" % (
-            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), self.options["verl_version"],
-            self.options["profile"], self.env.path))
+        self.log(
+            "==== %s: verl %s, profile %s, in %s"
+            % (
+                time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                self.options["verl_version"],
+                self.options["profile"],
+                self.env.path,
+            )
+        )
 
     def _write_journal(self):
         files.write_json(self.env.journal_path, self.journal)
@@ -422,9 +478,15 @@ def describe(options, env, stamp, changed, notices, reasons=()):
     """The result that the user sees."""
     return {
         "changed": changed,
-        "msg": "%s at %s: verl %s, torch %s%s, Python %s" % (
-            profile_name(options["profile"]), env.path, stamp["verl_version"], stamp["torch"],
-            " (CUDA %s build)" % stamp["torch_cuda"] if stamp.get("torch_cuda") else "", stamp["python"]),
+        "msg": "%s at %s: verl %s, torch %s%s, Python %s"
+        % (
+            profile_name(options["profile"]),
+            env.path,
+            stamp["verl_version"],
+            stamp["torch"],
+            " (CUDA %s build)" % stamp["torch_cuda"] if stamp.get("torch_cuda") else "",
+            stamp["python"],
+        ),
         "path": env.path,
         "python": env.python,
         "activate": "source %s/bin/activate" % env.path,
@@ -447,10 +509,8 @@ def _host(url):
 
 def _die_with_parent():
     # A builder that is killed takes its pip along, so that nothing writes into the environment unwatched.
-    try:
+    with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    except (AttributeError, OSError):
-        pass
 
 
 __all__ = ["Build", "Environment", "assess", "check_disk", "describe", "fingerprint", "normal", "profile_name"]

@@ -70,8 +70,10 @@ def probe(path):
 
 
 def _venv_fix(version):
-    return "as an administrator: apt-get install python%s-venv (Debian, Ubuntu), or give another interpreter " \
+    return (
+        "as an administrator: apt-get install python%s-venv (Debian, Ubuntu), or give another interpreter "
         "with source_environment_python" % ".".join(version.split(".")[:2])
+    )
 
 
 def choose(wanted, requires, own):

@@ -1,7 +1,7 @@
 """Shows the progress of a build while it runs on the host.
 
-A build takes minutes to an hour. `async` with an `until` loop over async_status would print "FAILED - RETRYING" lines that
-say nothing, and a loop of included tasks would be a chain of hundreds of tasks. So the module itself can begin a
+A build takes minutes to an hour. `async` with an `until` loop over async_status would print "FAILED - RETRYING" lines
+that say nothing, and a loop of included tasks would be a chain of hundreds of tasks. So the module itself can begin a
 build in the background and wait for it in short turns, and this plugin prints a line per turn: where the build is, for
 how long, the last line of its log. The build goes on when the connection or this run ends; the next run joins it.
 """
