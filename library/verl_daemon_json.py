@@ -1,0 +1,181 @@
+#!/usr/bin/python
+"""Module verl_daemon_json: settings merged into Docker's daemon.json."""
+
+DOCUMENTATION = r"""
+module: verl_daemon_json
+short_description: Merges settings into Docker's daemon.json and says what makes them take effect
+version_added: "0.1.0"
+author: verl-provision
+description:
+  - Merges O(settings) into the file. Objects are merged key by key, lists are united, every other key stays as it is.
+  - The new content is validated (by C(dockerd --validate) too where the engine has it) before it's put in place, and the old
+    file is backed up. A file that can't be parsed is refused and not touched.
+  - Never reloads or restarts anything. Compares with the running daemon, so that a change that an interrupted run wrote but
+    did not bring into effect is reported as pending by the next one.
+options:
+  path:
+    description: The file.
+    type: path
+    default: /etc/docker/daemon.json
+  settings:
+    description: What must be in it.
+    type: dict
+    default: {}
+  ask_daemon:
+    description: Whether C(docker info) is asked for what's in effect and for the engine's version.
+    type: bool
+    default: true
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Add the NVIDIA runtime
+  verl_daemon_json:
+    settings:
+      runtimes:
+        nvidia:
+          path: nvidia-container-runtime
+          args: []
+"""
+
+RETURN = r"""
+changed_keys:
+  description: The keys that this run changed, C(features) one level deeper.
+  type: list
+  elements: str
+  returned: success
+pending_keys:
+  description: Wanted keys that the running daemon does not show yet, and those just changed.
+  type: list
+  elements: str
+  returned: success
+restart_keys:
+  description: Those of RV(pending_keys) that a reload does not bring into effect.
+  type: list
+  elements: str
+  returned: success
+action:
+  description: What brings the pending keys into effect.
+  type: str
+  returned: success
+  sample: reload
+backup_file:
+  description: Copy of the file as it was.
+  type: str
+  returned: when the file existed and was changed
+"""
+
+import os
+import tempfile
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.verl_container import cli, daemon_json
+
+FIX = "python3 -m json.tool {0} shows where it breaks; mend it, or move it away: mv {0} {0}.broken"
+
+
+def read(module, path):
+    """Return (text, content); fails the module on a file that can't be used, without touching it."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            text = handle.read()
+    except FileNotFoundError:
+        return "", {}
+    except (OSError, UnicodeDecodeError) as error:
+        module.fail_json(msg="{0} can't be read: {1}".format(path, error), fix="ls -l {0}".format(path))
+    try:
+        return text, daemon_json.parse(text, path)
+    except daemon_json.DaemonJsonError as error:
+        module.fail_json(msg="{0}. It was left as it is.".format(error), fix=FIX.format(path))
+
+
+def validate(module, path):
+    """Let dockerd itself look at the new file, where it can (23.0 and newer)."""
+    dockerd = cli.which("dockerd")
+    if not dockerd:
+        return
+    rc, out, err = cli.run([dockerd, "--validate", "--config-file", path], timeout=30)
+    said = (err + out).strip()
+    if rc in (0, 124, 126) or "unknown flag" in said:
+        return
+    module.fail_json(
+        msg="dockerd refuses the merged daemon.json, so the old one stays: {0}".format(
+            said.replace(path, "the new file")[-800:]
+        ),
+        fix="look for settings that are given both in daemon.json and on dockerd's command line",
+    )
+
+
+def write(module, path, text):
+    """Validate, back up, put in place. Returns the backup's path or None."""
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        os.makedirs(folder, mode=0o755)
+    handle, temporary = tempfile.mkstemp(prefix=".daemon-", suffix=".json", dir=folder)
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    module.add_cleanup_file(temporary)
+    daemon_json.parse(text, temporary)
+    validate(module, temporary)
+    backup = None
+    if os.path.exists(path):
+        backup = module.backup_local(path)
+    else:
+        os.chmod(temporary, 0o644)
+    module.atomic_move(temporary, path)
+    return backup
+
+
+def main():
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "default": "/etc/docker/daemon.json"},
+            "settings": {"type": "dict", "default": {}},
+            "ask_daemon": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    path = os.path.realpath(module.params["path"])
+    settings = module.params["settings"]
+    text, before = read(module, path)
+    after = daemon_json.merge(before, settings)
+    changed_keys = daemon_json.changed_keys(before, after)
+
+    info = {}
+    if module.params["ask_daemon"] and cli.which("docker"):
+        try:
+            info = cli.Engine("docker", timeout=30).info()
+        except cli.CliError:
+            info = {}  # not running: whatever is in the file takes effect when it starts
+    running = bool(info.get("ServerVersion"))
+    pending = sorted(set(changed_keys) | set(daemon_json.pending(settings, info))) if running else []
+    late = daemon_json.needs_restart(pending, info.get("ServerVersion"))
+
+    result = {
+        "changed": bool(changed_keys),
+        "changed_keys": changed_keys,
+        "pending_keys": pending,
+        "restart_keys": late,
+        "action": "restart" if late else "reload" if pending else "none",
+        "running": running,
+        "diff": {
+            "before_header": path,
+            "after_header": path,
+            "before": text,
+            "after": daemon_json.dump(after) if changed_keys else text,
+        },
+    }
+    if changed_keys and not module.check_mode:
+        backup = write(module, path, daemon_json.dump(after))
+        if backup:
+            result["backup_file"] = backup
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Docker's daemon.json: read, merge without losing anybody's keys, and say what makes a change take effect."""
+
+import json
+
+# Keys that dockerd takes over on SIGHUP (`systemctl reload docker`): docs.docker.com/reference/cli/dockerd and moby
+# daemon/reload.go, reload_unix.go; runtimes, default-runtime, live-restore and the registries were tried on 20.10 and 26.1.
+RELOADABLE = frozenset(
+    (
+        "authorization-plugins",
+        "debug",
+        "default-runtime",
+        "features",
+        "insecure-registries",
+        "labels",
+        "live-restore",
+        "log-level",
+        "max-concurrent-downloads",
+        "max-concurrent-uploads",
+        "max-download-attempts",
+        "registry-mirrors",
+        "runtimes",
+        "shutdown-timeout",
+    )
+)
+CDI_RELOADS_SINCE = (28, 2)  # before, the CDI driver is registered only when dockerd starts
+
+
+class DaemonJsonError(ValueError):
+    """The file can't be used; the text says where it breaks."""
+
+
+def version_tuple(text):
+    """Return "26.1.5+dfsg1" as (26, 1), or None."""
+    parts = []
+    for part in str(text or "").split(".")[:2]:
+        digits = "".join(char for char in part if char.isdigit())
+        if not digits:
+            return None
+        parts.append(int(digits))
+    return tuple(parts) or None
+
+
+def parse(text, path="/etc/docker/daemon.json"):
+    """Return the file's content as a dict; an empty file counts as no settings, anything else broken raises."""
+    if not text.strip():
+        return {}
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        line = getattr(error, "lineno", None)
+        near = text.splitlines()[line - 1].strip()[:80] if line and line <= len(text.splitlines()) else ""
+        where = ", near: " + near if near else ""
+        raise DaemonJsonError("{0} is not valid JSON: {1}{2}".format(path, error, where)) from error
+    if not isinstance(data, dict):
+        raise DaemonJsonError("{0} holds a JSON {1}, dockerd needs an object".format(path, type(data).__name__))
+    return data
+
+
+def merge(have, want):
+    """Return `have` with `want` merged in: objects key by key, lists united (theirs first), the rest replaced."""
+    out = dict(have)
+    for key, value in want.items():
+        old = out.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            out[key] = merge(old, value)
+        elif isinstance(old, list) and isinstance(value, list) and key != "args":
+            out[key] = old + [item for item in value if item not in old]
+        else:
+            out[key] = value
+    return out
+
+
+def changed_keys(before, after):
+    """Return the dotted keys (features one level deeper) that differ, sorted."""
+    keys = []
+    for key in sorted(set(before) | set(after)):
+        if before.get(key) == after.get(key) and (key in before) == (key in after):
+            continue
+        old, new = before.get(key), after.get(key)
+        if key == "features" and isinstance(new, dict) and isinstance(old or {}, dict):
+            old = old or {}
+            keys.extend("features." + name for name in sorted(set(old) | set(new)) if old.get(name) != new.get(name))
+        else:
+            keys.append(key)
+    return keys
+
+
+def needs_restart(keys, engine_version=None):
+    """Return those of `keys` that a reload doesn't bring into effect."""
+    version = version_tuple(engine_version)
+    late = []
+    for key in keys:
+        if key == "features.cdi":
+            if version is None or version < CDI_RELOADS_SINCE:
+                late.append(key)
+        elif key.split(".")[0] not in RELOADABLE:
+            late.append(key)
+    return late
+
+
+def _mirror(url):
+    return str(url).rstrip("/")
+
+
+def pending(want, info):
+    """Return the keys of `want` that the running daemon (`docker info`) doesn't show yet: written, not in effect."""
+    keys = []
+    registry = info.get("RegistryConfig") or {}
+    for key, value in want.items():
+        if key == "runtimes":
+            if any(name not in (info.get("Runtimes") or {}) for name in value):
+                keys.append(key)
+        elif key == "default-runtime":
+            if info.get("DefaultRuntime") != value:
+                keys.append(key)
+        elif key == "live-restore":
+            if info.get("LiveRestoreEnabled") is not value:
+                keys.append(key)
+        elif key == "registry-mirrors":
+            shown = {_mirror(url) for url in registry.get("Mirrors") or []}
+            if any(_mirror(url) not in shown for url in value):
+                keys.append(key)
+        elif key == "insecure-registries":
+            shown = set(registry.get("InsecureRegistryCIDRs") or [])
+            shown.update(n for n, c in (registry.get("IndexConfigs") or {}).items() if not c.get("Secure", True))
+            if any(entry not in shown for entry in value):
+                keys.append(key)
+        elif key == "features" and isinstance(value, dict) and value.get("cdi"):
+            knows_cdi = (version_tuple(info.get("ServerVersion")) or (0,)) >= (25,)
+            if knows_cdi and not info.get("CDISpecDirs"):
+                keys.append("features.cdi")
+    return sorted(keys)
+
+
+def dump(data):
+    """Return the text for the file: two spaces, keys in the order they came."""
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,242 @@
+"""A container as it's wanted, as a command line, and as `docker inspect` shows it: one plain dict for all three.
+
+The two ways to ask for all GPUs of a host (`--gpus all`, and `--runtime=nvidia` with NVIDIA_VISIBLE_DEVICES=all) give
+the same devices and compare as equal; which of them is used depends on whether dockerd has been restarted since the
+toolkit arrived, which is no reason to recreate a container.
+"""
+
+import re
+
+UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+# Set by the engines or their configuration, not by whoever made the container.
+FOREIGN_ENV = ("PATH", "TERM", "HOME", "HOSTNAME", "container")
+PROXY_ENV = ("http_proxy", "https_proxy", "no_proxy", "ftp_proxy", "all_proxy")
+GPU_ENV = ("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
+CDI_ALL = "nvidia.com/gpu=all"
+
+
+def size(text):
+    """Return a size as the engines read it ("10g", "64m", 1024) in bytes."""
+    match = re.match(r"^\s*([\d.]+)\s*([kmgt]?)(i?b)?\s*$", str(text).lower())
+    if not match:
+        raise ValueError("{0!r} is no size; write it like 10g".format(text))
+    return int(float(match.group(1)) * UNITS[match.group(2)])
+
+
+def capability(name):
+    """Return a capability's name without CAP_."""
+    text = str(name).upper()
+    return text[4:] if text.startswith("CAP_") else text
+
+
+def ulimit(text):
+    """Return "memlock=-1" as ("memlock", -1, -1)."""
+    name, _, values = str(text).partition("=")
+    soft, _, hard = values.partition(":")
+    return (name.strip(), int(soft), int(hard or soft))
+
+
+def volume(text):
+    """Return "-v" text as (source, target, options) with rw left out."""
+    parts = str(text).split(":")
+    source = parts[0].rstrip("/") or "/"
+    target = (parts[1] if len(parts) > 1 else parts[0]).rstrip("/") or "/"
+    options = [
+        opt for opt in (parts[2].split(",") if len(parts) > 2 else []) if opt and opt not in ("rw", "rprivate", "rbind")
+    ]
+    return (source, target, ",".join(sorted(options)))
+
+
+def device(text):
+    """Return "--device" text as (host path, path in the container)."""
+    parts = str(text).split(":")
+    return (parts[0], parts[1] if len(parts) > 1 else parts[0])
+
+
+def wanted(options):
+    """Return the normal form of the wanted options (the module's parameters)."""
+    request = options["gpu_request"]
+    return {
+        "gpus": {"gpus_all": "all", "runtime_env": "all", "cdi": "cdi:all", "none": "none"}[request],
+        "runtime": options["runtime"] if request in ("gpus_all", "runtime_env") else "",
+        "network": options["network"],
+        "ipc": options["ipc"] or "",
+        "shm_size": size(options["shm_size"]) if options["shm_size"] else None,
+        "cap_add": sorted(capability(name) for name in options["cap_add"]),
+        "security_opt": sorted(str(text).replace(":", "=", 1) for text in options["security_opt"]),
+        "volumes": sorted(volume(text) for text in options["volumes"]),
+        "devices": sorted(device(text) for text in options["devices"]),
+        "ulimits": sorted(ulimit(text) for text in options["ulimits"]),
+        "env": {str(key): str(value) for key, value in options["env"].items()},
+        "labels": {str(key): str(value) for key, value in options["labels"].items()},
+        "workdir": options["workdir"] or None,
+        "restart": options["restart"] or "no",
+        "command": [str(part) for part in options["command"]],
+    }
+
+
+def arguments(options, image, secret_names=()):
+    """Return what follows `docker` for creating the container, the seed's own order."""
+    argv = ["create"]
+    request = options["gpu_request"]
+    if request in ("gpus_all", "runtime_env") and options["runtime"]:
+        argv.append("--runtime=" + options["runtime"])
+    if request == "gpus_all":
+        argv += ["--gpus", "all"]
+    elif request == "runtime_env":
+        argv += ["-e", "NVIDIA_VISIBLE_DEVICES=all"]
+    elif request == "cdi":
+        argv += ["--device", CDI_ALL]
+    argv.append("--net=" + options["network"])
+    if options["ipc"]:
+        argv.append("--ipc=" + options["ipc"])
+    if options["shm_size"]:
+        argv.append("--shm-size=" + str(options["shm_size"]))
+    argv += ["--cap-add=" + str(name) for name in options["cap_add"]]
+    argv += ["--security-opt=" + str(text) for text in options["security_opt"]]
+    for text in options["volumes"]:
+        argv += ["-v", str(text)]
+    argv += ["--device=" + str(text) for text in options["devices"]]
+    argv += ["--ulimit=" + str(text) for text in options["ulimits"]]
+    for key in sorted(options["env"]):
+        argv += ["-e", "{0}={1}".format(key, options["env"][key])]
+    for key in sorted(secret_names):
+        argv += ["-e", key]  # the value comes from the command's own environment, never from its arguments
+    for key in sorted(options["labels"]):
+        argv += ["--label", "{0}={1}".format(key, options["labels"][key])]
+    if options["workdir"]:
+        argv += ["--workdir", options["workdir"]]
+    if options["restart"] and options["restart"] != "no":
+        argv.append("--restart=" + options["restart"])
+    argv += ["--name", options["name"]]
+    argv += [str(part) for part in options["extra_args"]]
+    argv.append(image)
+    return argv + [str(part) for part in options["command"]]
+
+
+def _environment(pairs):
+    return dict(pair.partition("=")[::2] for pair in pairs or [])
+
+
+def _gpus(host, env):
+    for request in host.get("DeviceRequests") or []:
+        if request.get("Driver") == "cdi" and CDI_ALL in (request.get("DeviceIDs") or []):
+            return "cdi:all"
+        groups = request.get("Capabilities") or []
+        if any("gpu" in group for group in groups):
+            if request.get("Count") == -1:
+                return "all"
+            return (
+                "count:{0}".format(request.get("Count"))
+                if request.get("Count")
+                else "ids:" + ",".join(request.get("DeviceIDs") or [])
+            )
+    for item in host.get("Devices") or []:
+        if CDI_ALL in (item.get("PathOnHost") or "", item.get("PathInContainer") or ""):
+            return "cdi:all"
+    if (host.get("Runtime") or "").startswith("nvidia"):
+        visible = env.get("NVIDIA_VISIBLE_DEVICES", "")
+        if visible == "all":
+            return "all"
+        if visible not in ("", "none", "void"):
+            return "ids:" + visible
+    return "none"
+
+
+def actual(inspected, image):
+    """Return the normal form of a container from `docker inspect` and its image's inspect (may be None)."""
+    config = inspected.get("Config") or {}
+    host = inspected.get("HostConfig") or {}
+    image_config = (image or {}).get("Config") or {}
+    env = _environment(config.get("Env"))
+    given = _environment(image_config.get("Env"))
+    own = {key: value for key, value in env.items() if given.get(key) != value}
+    labels = dict(config.get("Labels") or {})
+    for key, value in (image_config.get("Labels") or {}).items():
+        if labels.get(key) == value:
+            labels.pop(key)
+    volumes = []
+    for mount in inspected.get("Mounts") or []:
+        if mount.get("Type") == "bind":
+            mode = [
+                opt for opt in (mount.get("Mode") or "").split(",") if opt not in ("", "rw", "ro", "rbind", "rprivate")
+            ]
+            if not mount.get("RW", True):
+                mode.append("ro")
+            volumes.append((mount.get("Source"), mount.get("Destination"), ",".join(sorted(mode))))
+        elif mount.get("Type") == "volume" and mount.get("Name") and not re.match(r"^[0-9a-f]{64}$", mount["Name"]):
+            volumes.append((mount["Name"], mount.get("Destination"), "" if mount.get("RW", True) else "ro"))
+    devices = []
+    for item in host.get("Devices") or []:
+        if CDI_ALL not in (item.get("PathOnHost") or ""):
+            devices.append((item.get("PathOnHost"), item.get("PathInContainer")))
+    runtime = host.get("Runtime") or ""
+    gpus = _gpus(host, env)
+    ipc = host.get("IpcMode") or ""
+    network = host.get("NetworkMode") or ""
+    return {
+        "gpus": gpus,
+        "runtime": "" if gpus.startswith("cdi") or runtime in ("runc", "crun", "oci") else runtime,
+        "network": {"default": "bridge"}.get(network, network),
+        "ipc": "" if ipc in ("private", "shareable", "") else ipc,
+        "shm_size": host.get("ShmSize"),
+        "cap_add": sorted(capability(name) for name in host.get("CapAdd") or []),
+        "security_opt": sorted(str(text).replace(":", "=", 1) for text in host.get("SecurityOpt") or []),
+        "volumes": sorted(volumes),
+        "devices": sorted(devices),
+        "ulimits": sorted(
+            (u["Name"].lower().replace("rlimit_", ""), u["Soft"], u["Hard"]) for u in host.get("Ulimits") or []
+        ),
+        "env": own,
+        "env_all": env,
+        "labels": labels,
+        "workdir": config.get("WorkingDir") if config.get("WorkingDir") != image_config.get("WorkingDir") else None,
+        "restart": ((host.get("RestartPolicy") or {}).get("Name")) or "no",
+        "command": list(config.get("Cmd") or []),
+    }
+
+
+def differences(want, have, secret_env=None, resolve=lambda path: path):
+    """Return [{option, found, wanted}], empty where the container is as wanted. Secret values are never in it."""
+    secret_env = secret_env or {}
+    found = []
+
+    def differ(option, shown, needed):
+        found.append({"option": option, "found": shown, "wanted": needed})
+
+    plain = ("gpus", "runtime", "network", "ipc", "cap_add", "devices", "restart", "command")
+    for option in plain:
+        if want[option] != have[option]:
+            differ(option, have[option], want[option])
+    if want["shm_size"] is not None and want["ipc"] != "host" and want["shm_size"] != have["shm_size"]:
+        differ("shm_size", have["shm_size"], want["shm_size"])
+    same = sorted((resolve(source), target, opts) for source, target, opts in want["volumes"])
+    if same != sorted((resolve(source), target, opts) for source, target, opts in have["volumes"]):
+        differ(
+            "volumes",
+            [":".join(filter(None, v)) for v in have["volumes"]],
+            [":".join(filter(None, v)) for v in want["volumes"]],
+        )
+    # Engines add labels=disable and the like themselves: what is wanted must be there, no more.
+    missing = [text for text in want["security_opt"] if text not in have["security_opt"]]
+    if missing:
+        differ("security_opt", have["security_opt"], want["security_opt"])
+    missing = [limit for limit in want["ulimits"] if limit not in have["ulimits"]]
+    if missing:
+        differ("ulimits", have["ulimits"], want["ulimits"])
+    if want["workdir"] and want["workdir"] != have["workdir"]:
+        differ("workdir", have["workdir"], want["workdir"])
+    for key, value in sorted(want["env"].items()):
+        if have["env_all"].get(key) != value:
+            differ("env." + key, have["env_all"].get(key), value)
+    for key, value in sorted(secret_env.items()):
+        if have["env_all"].get(key) != value:
+            differ("env." + key, "another value" if key in have["env_all"] else None, "(hidden)")
+    for key in sorted(have["env"]):
+        extra = key not in want["env"] and key not in secret_env
+        if extra and key not in FOREIGN_ENV and key not in GPU_ENV and key.lower() not in PROXY_ENV:
+            differ("env." + key, "(set)", None)
+    for key, value in sorted(want["labels"].items()):
+        if have["labels"].get(key) != value:
+            differ("label." + key, have["labels"].get(key), value)
+    return found
