@@ -59,7 +59,7 @@ def host_report(
     if not plan["ok"]:
         return report | {"state": "refused", "reason": sentence(plan["errors"])}
     variables = hostvars[name]
-    outcome = to_plain(variables.get("__verl_verification") or {})
+    outcome = to_plain(variables.get("verification_result") or {})
     report["checks"] = outcome.get("checks") or []
     failure = to_plain(variables.get("__verl_failure"))
     if failure:

@@ -54,10 +54,10 @@ FAILURE = {"step": "source_environment", "task": "Build", "message": "disk full"
 @pytest.mark.parametrize(
     ("state", "ok", "given"),
     [
-        ("verified", True, {"planned": plan(), "__verl_verification": PASSED}),
+        ("verified", True, {"planned": plan(), "verification_result": PASSED}),
         ("verified", True, {"planned": plan(steps=(), needed=False)}),
         ("failed", False, {"planned": plan(), "__verl_failure": FAILURE}),
-        ("failed", False, {"planned": plan(), "__verl_failure": FAILURE, "__verl_verification": PASSED}),
+        ("failed", False, {"planned": plan(), "__verl_failure": FAILURE, "verification_result": PASSED}),
         ("unreachable", False, {"planned": plan(), "__verl_failure": {**FAILURE, "unreachable": True}}),
         ("failed", False, {"planned": plan()}),
         ("refused", False, {"planned": plan(ok=False)}),
@@ -85,7 +85,7 @@ def test_a_refusal_names_found_needed_where_and_the_next_command():
 def test_a_failed_check_shows_its_fix_and_a_skipped_one_is_not_called_ok():
     failed = {**CHECK, "ok": False, "found": "0.8.0", "fix": "Run again."}
     skipped = {**CHECK, "id": "devices.count", "ok": None, "found": "no GPU here"}
-    document = report(planned=plan(), __verl_failure=FAILURE, __verl_verification={"checks": [failed, skipped]})
+    document = report(planned=plan(), __verl_failure=FAILURE, verification_result={"checks": [failed, skipped]})
     lines = "\n".join(text.report_lines(document, "r.json"))
     assert "FAILED  import.verl: 0.8.0; needed 0.9.1. Run again." in lines
     assert "skipped devices.count: no GPU here" in lines
