@@ -27,6 +27,11 @@ def key(version: str) -> Key | None:
     return tuple(numbers), phase, int(match[3] or 0) if phase else 0
 
 
+def key_or_zero(version: str) -> Key:
+    """A sortable key; what isn't a version sorts before every version."""
+    return key(version) or ((-1,), 0, 0)
+
+
 def compare(left: str, right: str) -> int:
     """-1, 0 or 1. What isn't a version sorts before every version."""
     first, second = key(left), key(right)

@@ -1,0 +1,183 @@
+"""Which backend carries the environment, and why each one before it was passed over."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from verl_provision.decide import versions
+from verl_provision.decide.findings import Rejection
+from verl_provision.decide.host import Host
+from verl_provision.decide.wanted import Wishes
+from verl_provision.decide.world import World
+
+INSTALLABLE = ("debian",)  # distribution families that docker_engine installs on
+ORDER = ("docker", "podman", "apptainer", "source")
+
+
+@dataclass(slots=True)
+class Choice:
+    """The backend, and what was passed over on the way to it."""
+
+    name: str | None = None
+    how: str = ""
+    become: bool = False
+    install_engine: bool = False
+    install_toolkit: bool = False
+    configure_runtime: bool = False
+    passed: list[tuple[str, Rejection, str]] = field(default_factory=list)  # backend, why not, rule
+    errors: list[dict[str, Any]] = field(default_factory=list)
+
+
+def choose(host: Host, wishes: Wishes, world: World) -> Choice:
+    """The first usable backend: what is there and able comes before what would have to be installed."""
+    gpu = bool(host.gpus)
+    if not gpu and wishes.backend == "auto":
+        there = f"; Docker {host.docker.version or ''} is there, but not needed".replace("  ", " ")
+        return Choice(
+            "source",
+            "there is no GPU: a development environment, called cpu" + (there if host.docker.installed else ""),
+        )
+    choice = Choice()
+    for name, attempt in _attempts(host, wishes, world, gpu):
+        usable = attempt(choice)
+        if usable is None:
+            choice.name = name
+            return choice
+        rejection, rule = usable
+        choice.passed.append((name, rejection, rule))
+    seen = {}
+    for name, rejection, rule in choice.passed:
+        seen[name] = rejection.error(rule, f"verl_backend {wishes.backend}")
+    choice.errors = list(seen.values())
+    return choice
+
+
+def _attempts(host: Host, wishes: Wishes, world: World, gpu: bool) -> list[tuple[str, Any]]:
+    """Backends in the order in which they are tried."""
+
+    def docker_present(choice: Choice) -> tuple[Rejection, str] | None:
+        return _docker_present(choice, host, world, gpu)
+
+    def docker_install(choice: Choice) -> tuple[Rejection, str] | None:
+        return _docker_install(choice, host, world, gpu)
+
+    def podman(choice: Choice) -> tuple[Rejection, str] | None:
+        return _podman(choice, host, gpu)
+
+    def apptainer(choice: Choice) -> tuple[Rejection, str] | None:
+        return _apptainer(choice, host)
+
+    def source(choice: Choice) -> tuple[Rejection, str] | None:
+        choice.how = "no container engine can be used, and an environment in the user's own directory needs no rights"
+        choice.become = False
+        if wishes.backend == "source":
+            choice.how = "verl_backend source"
+        return None
+
+    every = [
+        ("docker", docker_present),
+        ("podman", podman),
+        ("apptainer", apptainer),
+        ("docker", docker_install),
+        ("source", source),
+    ]
+    if wishes.backend == "auto":
+        return every
+    return [(name, attempt) for name, attempt in every if name == wishes.backend]
+
+
+def toolkit_floor(world: World) -> str:
+    """The oldest container toolkit without known holes."""
+    about = world.toolkit.get("security_floor")
+    version = about.get("version") if isinstance(about, dict) else about
+    return version if isinstance(version, str) and version else "1.17.8"
+
+
+def _docker_present(choice: Choice, host: Host, world: World, gpu: bool) -> tuple[Rejection, str] | None:
+    docker = host.docker
+    if not docker.installed:
+        return Rejection("Docker is not installed", "a working Docker", "Install Docker, or run with sudo rights."), (
+            "backend"
+        )
+    if not docker.reachable and not docker.with_sudo and not host.rights:
+        asks = f"; sudo asks for a password ({host.user})" if host.sudo == "password" else ""
+        reason = docker.reason or "it cannot be reached"
+        return (
+            Rejection(
+                f"Docker cannot be used by {host.user}: {reason}{asks}",
+                "access to Docker: the docker group, passwordless sudo, or rootless Docker",
+                f"sudo usermod -aG docker {host.user}, then log in again; or give {host.user} passwordless sudo",
+            ),
+            "rights",
+        )
+    if not docker.reachable and not docker.with_sudo:
+        choice.install_engine = True  # it's there and we are root, but it doesn't answer: the role starts it
+    choice.become = not docker.reachable and not host.root
+    kind = "rootless Docker" if docker.rootless else "Docker"
+    version = f" {docker.version}" if docker.version else ""
+    choice.how = f"{kind}{version} is there and usable" + (" through sudo" if choice.become else "")
+    if not gpu:
+        return None
+    return _gpu_access(choice, host, world)
+
+
+def _gpu_access(choice: Choice, host: Host, world: World) -> tuple[Rejection, str] | None:
+    """The toolkit and its runtime: there, or to be had with the rights at hand."""
+    docker = host.docker
+    floor = toolkit_floor(world)
+    missing = host.toolkit_version is None
+    old = not missing and versions.compare(host.toolkit_version or "", floor) < 0
+    unregistered = "nvidia" not in docker.runtimes and not docker.cdi_ready
+    choice.install_toolkit, choice.configure_runtime = missing or (old and host.rights), unregistered
+    if not (missing or unregistered) or host.rights:
+        return None
+    found = "the NVIDIA container toolkit is not installed" if missing else "Docker has no nvidia runtime"
+    return (
+        Rejection(f"{found}, and {host.user} may not change that (sudo: {host.sudo})",
+                  "the NVIDIA container toolkit, registered with Docker",
+                  f"Have an administrator install nvidia-container-toolkit >= {floor} and run: "
+                  "nvidia-ctk runtime configure --runtime=docker; systemctl reload docker"),
+        "rights",
+    )  # fmt: skip
+
+
+def _docker_install(choice: Choice, host: Host, world: World, gpu: bool) -> tuple[Rejection, str] | None:
+    if host.docker.installed:
+        return choice.passed[0][1], choice.passed[0][2]
+    if not host.rights:
+        asks = "sudo asks for a password" if host.sudo == "password" else "no root and no sudo"
+        return (
+            Rejection(f"Docker is not installed, and {host.user} may not install it ({asks})",
+                      "Docker, or the right to install it",
+                      f"Install Docker as root, or give {host.user} passwordless sudo"),
+            "rights",
+        )  # fmt: skip
+    if host.os_family not in INSTALLABLE:
+        return (
+            Rejection(f"Docker is not installed on {host.os_pretty}", "Docker, or Debian or Ubuntu to install it on",
+                      "Install Docker Engine as its documentation says, then run again."),
+            "backend",
+        )  # fmt: skip
+    choice.install_engine = True
+    choice.become = not host.root
+    choice.install_toolkit = gpu and host.toolkit_version is None
+    choice.configure_runtime = gpu
+    choice.how = "Docker will be installed: no engine is there, and the rights to install one are"
+    return None
+
+
+def _podman(choice: Choice, host: Host, gpu: bool) -> tuple[Rejection, str] | None:
+    if host.podman_version is None or (gpu and not host.podman_able):
+        found = f"Podman: {host.podman_lacks}"
+        fix = "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml" if host.podman_version else "Install Podman."
+        return Rejection(found, "Podman with subordinate ids and a CDI specification", fix), "backend"
+    choice.how, choice.become = f"Podman {host.podman_version} is there, with CDI", False
+    choice.install_engine = choice.install_toolkit = choice.configure_runtime = False
+    return None
+
+
+def _apptainer(choice: Choice, host: Host) -> tuple[Rejection, str] | None:
+    if host.apptainer_version is None:
+        return Rejection("Apptainer is not installed", "Apptainer", "Have an administrator install it."), "backend"
+    choice.how, choice.become = f"Apptainer {host.apptainer_version} is there and needs no rights", False
+    choice.install_engine = choice.install_toolkit = choice.configure_runtime = False
+    return None

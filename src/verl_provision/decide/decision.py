@@ -1,0 +1,266 @@
+"""The decision for one host: backend, image and release, with everything that was turned down."""
+
+import difflib
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from verl_provision.decide import backend as backends
+from verl_provision.decide import candidates, ranking, releases, scenario, unlocks, versions
+from verl_provision.decide.candidates import Candidate
+from verl_provision.decide.findings import Rejection, Warning
+from verl_provision.decide.host import Host
+from verl_provision.decide.judging import Judged, judge
+from verl_provision.decide.rules import RULES, ask
+from verl_provision.decide.scenario import Wants
+from verl_provision.decide.wanted import Wishes
+from verl_provision.decide.world import World
+
+RUNNERS_UP = 3
+
+
+@dataclass(slots=True)
+class Decision:
+    """What is decided for a host; shared by hosts of which the same is known."""
+
+    ok: bool = False
+    profile: str = "cpu"
+    backend: str | None = None
+    choice: backends.Choice = field(default_factory=backends.Choice)
+    candidate: Candidate | None = None
+    tier: str | None = None
+    engine: str = "none"
+    trainer: str = "fsdp"
+    scenario: str = "auto"
+    why: list[str] = field(default_factory=list)
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+    runners_up: list[dict[str, Any]] = field(default_factory=list)
+    unlocks: list[dict[str, Any]] = field(default_factory=list)
+    judged: list[Judged] = field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        """Names what was turned down: the same for hosts with the same reasons."""
+        told = json.dumps([self.rejected, self.unlocks, self.runners_up], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def decide(host: Host, wishes: Wishes, world: World) -> Decision:
+    """Judge every candidate by every rule and take the best."""
+    decision = Decision(profile="gpu" if host.gpus else "cpu", scenario=wishes.scenario)
+    decision.warnings += [Warning(fault).row("catalog") for fault in world.faults]
+    _host_rules(decision, host, wishes, world)
+    wanted, error = releases.wanted(wishes, world)
+    if error:
+        decision.errors.append(error)
+    if any(error["rule"] in ("vendor_apply", "driver_state") for error in decision.errors):
+        return decision  # nothing is known about the GPUs that the other rules ask for
+    decision.choice = choice = backends.choose(host, wishes, world)
+    decision.backend = choice.name
+    decision.errors += choice.errors
+    wants = scenario.resolve(wishes, host)
+    pool, errors = _pool(choice.name, wanted, host, wishes, world)
+    decision.errors += errors
+    decision.judged = judge(pool, host, wishes, wants, world)
+    usable = [judged for judged in decision.judged if not judged.rejections]
+    decision.rejected = _rejected(decision, choice)
+    if usable and not decision.errors:
+        _take(decision, usable, host, wishes, wants, world)
+    elif not usable and not decision.errors:
+        decision.errors += nearest(decision.judged)
+    decision.unlocks = unlocks.find(decision, host, wishes, wants, world)
+    return decision
+
+
+def _host_rules(decision: Decision, host: Host, wishes: Wishes, world: World) -> None:
+    for rule in RULES:
+        if rule.scope != "host":
+            continue
+        for finding in ask(rule, None, host, wishes, world):
+            if isinstance(finding, Rejection):
+                decision.errors.append(finding.error(rule.id))
+            else:
+                decision.warnings.append(finding.row(rule.id))
+
+
+def _pool(
+    name: str | None, wanted: list[Any], host: Host, wishes: Wishes, world: World
+) -> tuple[list[Candidate], list[dict[str, Any]]]:
+    """The candidates of a backend, and an error where `verl_image` names none of them."""
+    if name == "source":
+        profile = "gpu" if host.gpus else "cpu"
+        return candidates.of_source(wanted, host, world, profile), []
+    if wishes.image is None:
+        return [candidate for image in world.images for candidate in candidates.of_image(image, wanted)], []
+    image = candidates.wanted_image(wishes, world)
+    if image is None and wishes.force:
+        image = candidates.unknown_image(wishes.image)
+    if image is None:
+        return [], [unknown_image(wishes, world)]
+    return candidates.of_image(image, wanted), []
+
+
+def unknown_image(wishes: Wishes, world: World) -> dict[str, Any]:
+    """The error for an image that the catalog doesn't have."""
+    names = [name for image in world.images for name in (image.id, image.ref)]
+    near = difflib.get_close_matches(wishes.image or "", names, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return {
+        "rule": "image",
+        "found": f"verl_image {wishes.image}",
+        "needed": "an id or reference of the catalog",
+        "where": "verl_image",
+        "fix": f"{hint}Describe your own in a file that verl_catalog_extra names, or set verl_image_force.",
+    }
+
+
+def _take(decision: Decision, usable: list[Judged], host: Host, wishes: Wishes, wants: Wants, world: World) -> None:
+    best = usable[0]
+    candidate = best.candidate
+    decision.ok, decision.candidate = True, candidate
+    decision.tier = ranking.tier(candidate, host, world) if host.gpus else None
+    decision.engine = engine_of(candidate, wishes, wants)
+    decision.trainer = trainer_of(candidate, wishes, wants)
+    decision.warnings += [finding.row(rule) for rule, finding in best.findings]
+    decision.warnings += [warning.row("scenario") for warning in wants.warnings] if not wishes.image else []
+    decision.warnings += _unmet(candidate, wants, wishes)
+    decision.why = _why(decision, host, wishes, wants)
+    shown: set[str] = {candidate.name}
+    for judged in usable[1:]:
+        if judged.candidate.name not in shown and len(decision.runners_up) < RUNNERS_UP:
+            shown.add(judged.candidate.name)
+            decision.runners_up.append(_runner_up(judged, best, host, world))
+
+
+def engine_of(candidate: Candidate, wishes: Wishes, wants: Wants) -> str:
+    """The rollout engine that will be used."""
+    engines = candidate.image.engines
+    if wishes.engine == "none" or not engines:
+        return "none"
+    for name in (wishes.engine, wants.engine, "vllm", "sglang"):
+        if name in engines:
+            return name
+    return "none"
+
+
+def trainer_of(candidate: Candidate, wishes: Wishes, wants: Wants) -> str:
+    """The training backend that will be used."""
+    if wants.trainer in candidate.image.trainers:
+        return wants.trainer
+    return "megatron" if candidate.image.trainers == ("megatron",) else "fsdp"
+
+
+def _unmet(candidate: Candidate, wants: Wants, wishes: Wishes) -> list[dict[str, Any]]:
+    """What was wanted and isn't in the image that is best all the same."""
+    image, unmet = candidate.image, []
+    if image.source or not image.known:
+        return []
+    if wants.trainer == "megatron" and "megatron" not in image.trainers and wishes.trainer != "megatron":
+        unmet.append("Megatron is wanted")
+    if wants.strong_vllm and "vllm" not in image.engines and wishes.engine in ("auto", "vllm"):
+        unmet.append("vLLM is wanted")
+    if wants.flashinfer and not image.flashinfer and "flashinfer" not in image.tags and "vllm" not in image.engines:
+        unmet.append("FlashInfer is wanted")
+    if wishes.family and wishes.family not in image.families and image.families:
+        unmet.append(f"an image made for {wishes.family} is wanted")
+    said = f"{image.id}, the best image with this driver and release, does not have it"
+    return [
+        Warning(f"{what}; {said}", "Choose an older verl_version or a newer driver.").row("scenario") for what in unmet
+    ]
+
+
+def _why(decision: Decision, host: Host, wishes: Wishes, wants: Wants) -> list[str]:
+    candidate = decision.candidate
+    image, release = candidate.image, candidate.release
+    why = [f"backend {decision.backend}: {decision.choice.how}"]
+    tried = dict((name, rejection) for name, rejection, _ in decision.choice.passed if name != decision.backend)
+    why += [f"passed over {name}: {rejection.found}" for name, rejection in tried.items()]
+    chosen = "asked for" if wishes.version != "latest" else "the newest that this host can have"
+    if host.gpus and wishes.version == "latest" and decision.tier == ranking.NATIVE and wishes.policy == "auto":
+        chosen = "the newest whose CUDA this driver carries natively"
+    why.append(f"verl {release.version}: {chosen}")
+    if image.source:
+        if not host.gpus:
+            why.append("profile cpu: a development environment without GPU support; rollout and training need GPUs")
+        elif image.cuda:
+            why.append(_carries(image, decision.tier, host))
+        return why
+    contents = ", ".join(f"{name} {version}" for name, version in image.engines.items())
+    why.append(f"image {image.id}: {contents or 'no engine'}, torch {image.torch}, {_proof(candidate)}")
+    if host.gpus and image.cuda:
+        why.append(_carries(image, decision.tier, host))
+    why += wants.why if wishes.image is None else [f"verl_image {wishes.image} was asked for"]
+    return why
+
+
+def _carries(image: Any, tier: str | None, host: Host) -> str:
+    how = {
+        "native": "carries it natively",
+        "minor": "runs it by minor-version compatibility",
+        "compat": "needs the forward-compatibility libraries for it",
+    }[tier or "native"]
+    return f"its torch is built for CUDA {versions.minor(image.cuda)}; driver {host.driver} (CUDA {host.driver_cuda}) {how}"
+
+
+def _proof(candidate: Candidate) -> str:
+    return {
+        "tested": f"tested by the CI of verl {candidate.basis}",
+        "inherited": f"tested by the CI of verl {candidate.basis}, of which {candidate.release.version} is a patch release",
+        "documented": f"named by the documentation of verl {candidate.basis}",
+        "floor_only": f"above the version floors of verl {candidate.basis}, tested by nobody known",
+    }.get(candidate.evidence, "not in the catalog")
+
+
+def _runner_up(judged: Judged, best: Judged, host: Host, world: World) -> dict[str, Any]:
+    candidate = judged.candidate
+    tier = ranking.tier(candidate, host, world) if host.gpus else None
+    return {
+        "candidate": candidate.name,
+        "verl_version": candidate.release.version,
+        "tier": tier,
+        "because": ranking.difference(best.rank, judged.rank),
+    }
+
+
+def _rejected(decision: Decision, choice: backends.Choice) -> list[dict[str, Any]]:
+    """Every rejection once: those about an image once for all its releases, then those of its releases."""
+    rows = [rejection.row(name, rule) for name, rejection, rule in choice.passed]
+    seen = set()
+    for judged in decision.judged:
+        for rule, finding in judged.rejections:
+            row = finding.row(judged.candidate.name, rule)
+            told = tuple(row.values())
+            if told not in seen:
+                seen.add(told)
+                rows.append(row)
+    kept = []
+    for row in rows:
+        if row not in kept[: len(choice.passed)]:
+            kept.append(row)
+    return kept
+
+
+def nearest(judged: list[Judged]) -> list[dict[str, Any]]:
+    """The errors of the candidate that lacks least: with the fewest rejections, then with the oldest CUDA."""
+    if not judged:
+        return [
+            {
+                "rule": "catalog",
+                "found": "no candidate",
+                "needed": "an image or a release in the catalog",
+                "where": None,
+                "fix": "Check catalog/ and verl_catalog_extra.",
+            }
+        ]
+
+    def distance(item: Judged) -> tuple[Any, ...]:
+        rules = {rule for rule, _ in item.rejections}
+        cuda = versions.key_or_zero(item.candidate.image.cuda or "0") if "driver_floor" in rules else ()
+        return (len(rules), cuda)
+
+    closest = min(judged, key=distance)
+    where = f"{closest.candidate.name} with verl {closest.candidate.release.version}, the nearest candidate"
+    return [finding.error(rule, where) for rule, finding in closest.rejections]

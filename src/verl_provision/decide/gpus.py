@@ -1,0 +1,125 @@
+"""What the catalog knows of a GPU by its name, and of a driver by its branch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from verl_provision.decide import versions
+from verl_provision.decide.junk import mapping, mappings, text, texts
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A GPU of the catalog."""
+
+    name: str
+    capability: str | None
+    forward_compat: bool = False
+    open_modules: str = "optional"
+    memory_mb: int | None = None
+    cpu: str | None = None
+    nvswitch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What an architecture's GPUs share."""
+
+    name: str
+    last_cuda_major: str | None
+    last_driver_branch: str | None
+    open_modules: str
+
+
+def words(name: str) -> tuple[str, ...]:
+    """A product's name as words: no case, `-` and `_` are blanks."""
+    return tuple(name.lower().replace("-", " ").replace("_", " ").split())
+
+
+def products(catalog: dict[str, Any]) -> dict[tuple[str, ...], Product]:
+    """Aliases, as words, with the product each means."""
+    found = {}
+    for entry in mappings(catalog.get("products")):
+        name = text(entry.get("name"))
+        if not name:
+            continue
+        sizes = (
+            [size for size in entry.get("memory_gb") or [] if isinstance(size, int)]
+            if isinstance(entry.get("memory_gb"), list)
+            else []
+        )
+        product = Product(
+            name=name,
+            capability=text(entry.get("compute_capability")),
+            forward_compat=entry.get("forward_compat") is True,
+            open_modules=text(entry.get("open_kernel_modules")) or "optional",
+            memory_mb=max(sizes) * 1000 if sizes else None,
+            cpu=text(entry.get("cpu")),
+            nvswitch=entry.get("nvswitch") == "hgx",
+        )
+        for alias in (name, *texts(entry.get("aliases"))):
+            found.setdefault(words(alias), product)
+    return found
+
+
+def architectures(catalog: dict[str, Any]) -> dict[str, Architecture]:
+    """Compute capability -> its architecture."""
+    found = {}
+    for name, about in mapping(catalog.get("architectures")).items():
+        about = mapping(about)
+        architecture = Architecture(
+            str(name),
+            text(about.get("last_cuda_major")),
+            text(about.get("last_driver_branch")),
+            text(about.get("open_kernel_modules")) or "optional",
+        )
+        found.update(dict.fromkeys(texts(about.get("compute_capabilities")), architecture))
+    return found
+
+
+def find(name: str, known: dict[tuple[str, ...], Product]) -> Product | None:
+    """The product whose alias, of all in `name`, has the most words."""
+    spelled = words(name)[:24]
+    for length in range(len(spelled), 0, -1):
+        for start in range(len(spelled) - length + 1):
+            product = known.get(spelled[start : start + length])
+            if product is not None:
+                return product
+    return None
+
+
+def is_a(name: str, product: str) -> bool:
+    """Whether a GPU called `name` is a `product`: all its words, in a row."""
+    spelled, wanted = words(name), words(product)
+    return any(spelled[start : start + len(wanted)] == wanted for start in range(len(spelled)))
+
+
+def driver_cuda(driver: str | None, branches: dict[str, Any]) -> tuple[str | None, bool]:
+    """The CUDA version that a driver's branch implements, and whether the catalog knows that branch.
+
+    An unknown branch has what the nearest lower known branch has; None below all of them.
+    """
+    if driver is None or not versions.numbers(driver):
+        return None, False
+    branch = versions.numbers(driver)[0]
+    exact = text(branches.get(str(branch)))
+    if exact:
+        return exact, True
+    lower = [
+        (versions.numbers(name)[0], cuda)
+        for name, cuda in branches.items()
+        if isinstance(name, str) and versions.numbers(name) and text(cuda) and versions.numbers(name)[0] < branch
+    ]
+    return (max(lower)[1], False) if lower else (None, False)
+
+
+def branch_for(cuda: str, branches: dict[str, Any]) -> str | None:
+    """The lowest driver branch that implements `cuda` natively."""
+    able = [
+        versions.numbers(name)[0]
+        for name, carried in branches.items()
+        if isinstance(name, str)
+        and versions.numbers(name)
+        and text(carried)
+        and versions.compare(versions.minor(carried), versions.minor(cuda)) >= 0
+    ]
+    return str(min(able)) if able else None

@@ -1,0 +1,312 @@
+"""A host as the decisions see it: its facts, read without trusting them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from verl_provision.decide.gpus import driver_cuda, find
+from verl_provision.decide.junk import flag, items, mapping, mappings, number, text, texts, whole
+from verl_provision.decide.world import World
+
+NVIDIA, AMD, HUAWEI = "10de", "1002", "19e5"
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One NVIDIA GPU, with what the catalog knows of its kind."""
+
+    name: str
+    capability: str | None
+    architecture: str
+    last_cuda_major: str | None
+    last_driver_branch: str | None
+    open_modules: str
+    forward_compat: bool
+    memory_mb: int | None
+    mig: bool
+    mig_devices: int
+
+
+@dataclass(frozen=True, slots=True)
+class Python:
+    """One Python interpreter of the host."""
+
+    version: str
+    executable: str
+    venv: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Docker:
+    """The Docker engine of the host, as far as the login user can see it."""
+
+    installed: bool = False
+    version: str | None = None
+    reachable: bool = False
+    with_sudo: bool = False
+    rootless: bool = False
+    reason: str | None = None
+    runtimes: tuple[str, ...] = ()
+    live_restore: bool = False
+    gpus_flag: bool | None = None
+    cgroup_driver: str | None = None
+    daemon_json: dict[str, Any] = field(default_factory=dict)
+    daemon_json_path: str = "/etc/docker/daemon.json"
+    daemon_json_error: str | None = None
+    running: tuple[tuple[str, str], ...] = ()  # (name, id)
+    swarm: bool = False
+    cdi_ready: bool = False  # it knows CDI and has a device of nvidia.com/gpu
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """Our container."""
+
+    id: str
+    running: bool
+    image_id: str | None
+    image_ref: str | None
+    processes: tuple[str, ...]
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Everything the decisions read of a host's facts."""
+
+    arch: str | None
+    os_id: str | None
+    os_family: str | None
+    os_pretty: str
+    home: str
+    user: str
+    root: bool
+    sudo: str
+    memory_mb: int | None
+    gpus: tuple[Gpu, ...]
+    kinds: tuple[Gpu, ...]  # one of each product
+    nvidia_state: str
+    nvidia_reason: str | None
+    nvidia_fix: str | None
+    driver: str | None
+    driver_cuda: str | None  # what its branch implements
+    driver_known: bool
+    kernel_modules: str | None
+    reboot_pending: bool
+    nvswitch: bool
+    fabric_installed: bool | None
+    fabric_active: bool | None
+    fabric_version: str | None
+    gpu_processes: int
+    other: tuple[tuple[str, str, int], ...]  # (vendor, product, devices)
+    docker: Docker
+    podman_version: str | None
+    podman_able: bool
+    podman_lacks: str
+    apptainer_version: str | None
+    toolkit_version: str | None
+    toolkit_mode: str | None
+    cdi_specs: tuple[str, ...]
+    image_refs: frozenset[str]
+    image_digests: frozenset[str]
+    pythons: tuple[Python, ...]
+    uv: bool
+    engine_root: str
+    engine_free_gb: float | None
+    home_free_gb: float | None
+    container: Container | None
+    checkout: dict[str, Any] | None
+    source: dict[str, Any] | None
+    stamps: dict[str, Any]
+    verification: dict[str, Any]
+    ray_running: bool
+    ray_busy: bool
+
+    @property
+    def rights(self) -> bool:
+        """Whether steps that need root can be done without asking anyone."""
+        return self.root or self.sudo == "free"
+
+
+def read(facts: Any, world: World) -> Host:
+    """Read facts of any shape; what is missing or odd counts as not there."""
+    facts = mapping(facts)
+    os, user, nvidia = mapping(facts.get("os")), mapping(facts.get("user")), mapping(facts.get("nvidia"))
+    engines, disk = mapping(facts.get("engines")), mapping(facts.get("disk"))
+    podman, apptainer = mapping(engines.get("podman")), mapping(engines.get("apptainer"))
+    toolkit, fabric = mapping(facts.get("toolkit")), mapping(nvidia.get("fabric_manager"))
+    images, engine_disk = mappings(facts.get("images")), mapping(disk.get("engine_root"))
+    ray = mapping(facts.get("ray"))
+    specs = texts(toolkit.get("cdi_specs"))
+    podman_installed = flag(podman.get("installed")) is True
+    lacks = _podman_lacks(podman, specs) if podman_installed else "it is not installed"
+    gpus = _gpus(mappings(nvidia.get("gpus")), world)
+    driver = text(nvidia.get("driver_version"))
+    cuda, known = driver_cuda(driver, world.branch_cuda)
+    root = flag(user.get("root")) is True
+    name = text(user.get("name")) or ("root" if root else "the login user")
+    return Host(
+        arch=text(facts.get("arch")),
+        os_id=text(os.get("id")),
+        os_family=text(os.get("family")),
+        os_pretty=text(os.get("pretty")) or text(os.get("id")) or "an unknown operating system",
+        home=text(user.get("home")) or ("/root" if root else "~"),
+        user=name,
+        root=root,
+        sudo=text(user.get("sudo")) or "none",
+        memory_mb=whole(mapping(facts.get("memory")).get("total_mb")),
+        gpus=gpus,
+        kinds=tuple({(gpu.name, gpu.capability): gpu for gpu in gpus}.values()),
+        nvidia_state=_nvidia_state(facts, nvidia),
+        nvidia_reason=text(nvidia.get("reason")),
+        nvidia_fix=text(nvidia.get("fix")),
+        driver=driver,
+        driver_cuda=cuda,
+        driver_known=known,
+        kernel_modules=text(nvidia.get("kernel_modules")),
+        reboot_pending=flag(nvidia.get("reboot_pending")) is True,
+        nvswitch=flag(fabric.get("nvswitch")) is True,
+        fabric_installed=flag(fabric.get("installed")),
+        fabric_active=flag(fabric.get("active")),
+        fabric_version=text(fabric.get("version")),
+        gpu_processes=len(items(nvidia.get("processes"))),
+        other=_other(facts),
+        docker=_docker(mapping(engines.get("docker"))),
+        podman_version=(text(podman.get("version")) or "unknown") if podman_installed else None,
+        podman_able=podman_installed and not lacks,
+        podman_lacks=lacks,
+        apptainer_version=(text(apptainer.get("version")) or "unknown") if apptainer.get("installed") is True else None,
+        toolkit_version=(text(toolkit.get("version")) or "0") if toolkit.get("installed") is True else None,
+        toolkit_mode=text(toolkit.get("mode")),
+        cdi_specs=specs,
+        image_refs=frozenset(ref for image in images for ref in texts(image.get("refs"))),
+        image_digests=frozenset(digest for image in images for digest in texts(image.get("digests"))),
+        pythons=_pythons(facts),
+        uv=bool(mapping(facts.get("managers")).get("uv")),
+        engine_root=text(engine_disk.get("path")) or "/var/lib/docker",
+        engine_free_gb=number(engine_disk.get("free_gb")),
+        home_free_gb=number(mapping(disk.get("home")).get("free_gb")),
+        container=_container(facts.get("container")),
+        checkout=facts.get("verl_checkout") if isinstance(facts.get("verl_checkout"), dict) else None,
+        source=facts.get("source_environment") if isinstance(facts.get("source_environment"), dict) else None,
+        stamps=mapping(facts.get("stamps")),
+        verification=mapping(facts.get("verification")),
+        ray_running=flag(ray.get("running")) is True,
+        ray_busy=flag(ray.get("busy")) is True,
+    )
+
+
+def _gpus(listed: list[dict[str, Any]], world: World) -> tuple[Gpu, ...]:
+    kinds: dict[Any, tuple[Any, ...]] = {}
+    found = []
+    for gpu in listed:
+        name, reported = text(gpu.get("name")) or "unnamed GPU", text(gpu.get("compute_capability"))
+        if (name, reported) not in kinds:
+            kinds[name, reported] = _kind(name, reported, world)
+        found.append(
+            Gpu(
+                name,
+                *kinds[name, reported],
+                memory_mb=whole(gpu.get("memory_mb")),
+                mig=gpu.get("mig") == "enabled",
+                mig_devices=whole(gpu.get("mig_devices")) or 0,
+            )
+        )
+    return tuple(found)
+
+
+def _kind(name: str, reported: str | None, world: World) -> tuple[Any, ...]:
+    """What the catalog knows: by the product's name, and by the compute capability that the driver reported."""
+    product = find(name, world.products)
+    capability = reported or (product.capability if product else None)
+    architecture = world.architectures.get(capability or "")
+    open_modules = product.open_modules if product else architecture.open_modules if architecture else "optional"
+    return (
+        capability,
+        architecture.name if architecture else "an unknown architecture",
+        architecture.last_cuda_major if architecture else None,
+        architecture.last_driver_branch if architecture else None,
+        open_modules,
+        product.forward_compat if product else False,
+    )
+
+
+def _nvidia_state(facts: dict[str, Any], nvidia: dict[str, Any]) -> str:
+    """The state the probe named; where it named none, what the PCI bus says."""
+    in_slots = any(gpu.get("vendor") == NVIDIA for gpu in mappings(mapping(facts.get("pci")).get("gpus")))
+    state = text(nvidia.get("state"))
+    if state is None:
+        state = "error" if in_slots or nvidia.get("gpus") else "none"
+    if state == "ok" and not mappings(nvidia.get("gpus")):
+        state = "no_devices" if in_slots else "none"
+    return state
+
+
+def _other(facts: dict[str, Any]) -> tuple[tuple[str, str, int], ...]:
+    """AMD and Ascend accelerators."""
+    found = []
+    for vendor, about in mapping(facts.get("other_accelerators")).items():
+        about = mapping(about)
+        if about.get("present") is True:
+            found.append((vendor, text(about.get("name")) or f"{vendor} accelerator", whole(about.get("devices")) or 0))
+    return tuple(found)
+
+
+def _podman_lacks(podman: dict[str, Any], specs: tuple[str, ...]) -> str:
+    if podman.get("rootless") is True and podman.get("subids") is False:
+        return "it has no subordinate ids for this user (/etc/subuid, /etc/subgid)"
+    if not specs:
+        return "there is no CDI specification in /etc/cdi or /var/run/cdi"
+    return ""
+
+
+def _docker(docker: dict[str, Any]) -> Docker:
+    if docker.get("installed") is not True:
+        return Docker(reason=text(docker.get("reason")))
+    config = mapping(docker.get("daemon_json"))
+    return Docker(
+        installed=True,
+        version=text(docker.get("version")),
+        reachable=docker.get("reachable") is True,
+        with_sudo=docker.get("with_sudo") is True,
+        rootless=docker.get("rootless") is True,
+        reason=text(docker.get("reason")),
+        runtimes=texts(docker.get("runtimes")),
+        cdi_ready=docker.get("cdi") is True
+        and any(device.startswith("nvidia.com/gpu") for device in texts(docker.get("cdi_devices"))),
+        swarm=docker.get("swarm") is True,
+        live_restore=docker.get("live_restore") is True,
+        gpus_flag=flag(docker.get("gpus_flag")),
+        cgroup_driver=text(docker.get("cgroup_driver")),
+        daemon_json=mapping(config.get("parsed")),
+        daemon_json_path=text(config.get("path")) or "/etc/docker/daemon.json",
+        daemon_json_error=text(config.get("error")),
+        running=tuple(
+            (text(item.get("name")) or "unnamed", text(item.get("id")) or "")
+            for item in mappings(docker.get("running"))
+        ),
+    )
+
+
+def _container(container: Any) -> Container | None:
+    if not isinstance(container, dict):
+        return None
+    labels = mapping(container.get("labels"))
+    return Container(
+        id=text(container.get("id")) or "",
+        running=container.get("running") is True,
+        image_id=text(container.get("image_id")),
+        image_ref=text(container.get("image_ref")),
+        processes=tuple(str(item)[:80] for item in items(container.get("processes"))),
+        key=text(labels.get("verl-provision.key")),
+    )
+
+
+def _pythons(facts: dict[str, Any]) -> tuple[Python, ...]:
+    """Every Python of the host, in the order of the facts; the one the facts were read with last."""
+    listed = [*mappings(facts.get("pythons")), mapping(facts.get("python"))]
+    found: dict[str, Python] = {}
+    for item in listed:
+        version, executable = text(item.get("version")), text(item.get("executable"))
+        if version and executable and executable not in found:
+            found[executable] = Python(version, executable, item.get("venv") is True)
+    return tuple(found.values())

@@ -1,0 +1,27 @@
+"""Whether anyone works on a host."""
+
+from verl_provision.decide.host import Host
+from verl_provision.decide.wanted import Wishes
+
+
+def idle(host: Host, wishes: Wishes) -> tuple[bool, list[str]]:
+    """(idle, what speaks against it): no GPU process, no container but ours, ours holding nothing, no Ray job."""
+    because = []
+    if host.gpu_processes:
+        because.append(f"{host.gpu_processes} compute process{'es' * (host.gpu_processes > 1)} on a GPU")
+    others = foreign_containers(host, wishes)
+    if others:
+        because.append(f"container{'s' * (len(others) > 1)} {', '.join(others[:5])} running")
+    if host.container and host.container.running and host.container.processes:
+        because.append(f"{len(host.container.processes)} process(es) in our container: {host.container.processes[0]}")
+    if host.ray_busy:
+        because.append("a Ray job or actor running")
+    return not because, because
+
+
+def foreign_containers(host: Host, wishes: Wishes) -> list[str]:
+    """Names of the running containers that aren't ours."""
+    ours = host.container.id[:12] if host.container else None
+    return [
+        name for name, short in host.docker.running if name != wishes.container and (not ours or short[:12] != ours)
+    ]

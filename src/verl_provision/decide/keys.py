@@ -1,0 +1,23 @@
+"""The key of a step: a hash of what it is asked to bring about."""
+
+import hashlib
+import json
+from typing import Any
+
+# How a step goes about it, not what it brings about.
+NOT_CONTENT = frozenset({"become", "state_dir", "allowed", "because", "disruption_allowed", "allow_disruption"})
+SAME_GPUS = {"gpus_all": "all", "runtime_env": "all"}  # two ways to ask for the same devices
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of canonical JSON."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def step_key(step: str, args: dict[str, Any]) -> str:
+    """The key of a step with these arguments."""
+    content = {name: value for name, value in args.items() if name not in NOT_CONTENT}
+    if content.get("gpu_request") in SAME_GPUS:
+        content["gpu_request"] = SAME_GPUS[content["gpu_request"]]
+    return digest([step, content])

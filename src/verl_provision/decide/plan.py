@@ -1,0 +1,229 @@
+"""The plan of a host and of a fleet: plain data (catalog/schema/plan.json). Pure; never raises."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from verl_provision.decide import decision as decisions
+from verl_provision.decide import host as hosts
+from verl_provision.decide import steps as stepping
+from verl_provision.decide import versions, wanted, world
+from verl_provision.decide.decision import Decision
+from verl_provision.decide.host import Host
+from verl_provision.decide.junk import items, mapping
+from verl_provision.decide.wanted import Wishes
+from verl_provision.decide.world import World
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(slots=True)
+class Memory:
+    """What one call has worked out already; hosts with the same inputs share it."""
+
+    decisions: dict[Any, tuple[Decision, str]] = field(default_factory=dict)
+
+
+def plan_host(facts: Any, wishes: Any, catalog: Any, settings: Any = None, wish_errors: Any = None) -> dict[str, Any]:
+    """The plan of one host, with `rejected`, `runners_up` and `unlocks` in it."""
+    plan, decision = _plan(facts, wishes, _world(catalog), settings, wish_errors, Memory())
+    return {**plan, **_told(decision)}
+
+
+def plan_fleet(inputs: Any, catalog: Any) -> dict[str, Any]:
+    """The plans of `{host: {facts, wishes, settings, wish_errors}}`; what was turned down is stored once per decision."""
+    fleet: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "hosts": {}, "decisions": {}, "step_hosts": {}}
+    known, memory = _world(catalog), Memory()
+    for name, given in mapping(inputs).items():
+        given = mapping(given)
+        plan, decision = _plan(
+            given.get("facts"), given.get("wishes"), known, given.get("settings"), given.get("wish_errors"), memory
+        )
+        fleet["hosts"][name] = plan
+        if plan["decision"] not in fleet["decisions"]:
+            fleet["decisions"][plan["decision"]] = _told(decision)
+        for step in plan["steps"]:
+            fleet["step_hosts"].setdefault(step, []).append(name)
+    return fleet
+
+
+def _world(catalog: Any) -> World:
+    try:
+        return world.read(catalog)
+    except Exception as error:  # the last net: an unreadable catalog is an error of every plan
+        return World(faults=(f"the catalog cannot be read: {type(error).__name__}: {error}",))
+
+
+def _told(decision: Decision) -> dict[str, Any]:
+    return {"rejected": decision.rejected, "runners_up": decision.runners_up, "unlocks": decision.unlocks}
+
+
+def _plan(
+    facts: Any, raw_wishes: Any, known: World, settings: Any, wish_errors: Any, memory: Memory
+) -> tuple[dict[str, Any], Decision]:
+    try:
+        return _plan_or_raise(facts, raw_wishes, known, settings, wish_errors, memory)
+    except Exception as error:  # the last net; tests show that no input of the schemas' shape meets it
+        found = f"{type(error).__name__}: {error}"[:300]
+        problem = {
+            "rule": "internal",
+            "found": found,
+            "needed": "a decision",
+            "where": None,
+            "fix": "This is a fault of verl-provision: please report it with the facts of this host.",
+        }
+        decision = Decision(errors=[problem])
+        return _assemble(decision, decision.id, None, stepping.Steps()), decision
+
+
+def _plan_or_raise(
+    facts: Any, raw_wishes: Any, known: World, settings: Any, wish_errors: Any, memory: Memory
+) -> tuple[dict[str, Any], Decision]:
+    wishes, errors = wanted.read(raw_wishes)
+    errors = [*items(wish_errors), *errors]
+    if errors or not isinstance(facts, dict) or not facts:
+        decision = Decision(errors=[_wish_error(error) for error in errors] or [no_facts(facts)])
+        return _assemble(decision, decision.id, None, stepping.Steps()), decision
+    host = hosts.read(facts, known)
+    decision, name = _remembered(host, wishes, known, memory)
+    planned = stepping.Steps()
+    if decision.ok:
+        planned = stepping.plan(host, wishes, decision, known, mapping(settings))
+    return _assemble(decision, name, wishes, planned), decision
+
+
+def _remembered(host: Host, wishes: Wishes, known: World, memory: Memory) -> tuple[Decision, str]:
+    key = decision_inputs(host, wishes, known)
+    found = memory.decisions.get(key)
+    if found is None:
+        decision = decisions.decide(host, wishes, known)
+        found = memory.decisions[key] = (decision, decision.id)
+    return found
+
+
+def decision_inputs(host: Host, wishes: Wishes, known: World) -> Any:
+    """Everything that a decision rests on. Room on a disk that any image would fit on is only that: room."""
+    engine_free, home_free = host.engine_free_gb, host.home_free_gb
+    return (
+        wishes_key(wishes),
+        host.arch,
+        host.os_family,
+        host.os_pretty,
+        host.user,
+        host.root,
+        host.sudo,
+        host.gpus,
+        host.nvidia_state,
+        host.nvidia_reason,
+        host.nvidia_fix,
+        host.driver,
+        host.kernel_modules,
+        host.reboot_pending,
+        host.nvswitch,
+        host.fabric_installed,
+        host.fabric_active,
+        host.fabric_version,
+        host.other,
+        host.docker.installed,
+        host.docker.version,
+        host.docker.reachable,
+        host.docker.with_sudo,
+        host.docker.rootless,
+        host.docker.reason,
+        "nvidia" in host.docker.runtimes,
+        host.docker.cdi_ready,
+        host.podman_version,
+        host.podman_lacks,
+        host.apptainer_version,
+        host.toolkit_version,
+        host.pythons,
+        host.engine_root,
+        host.home,
+        engine_free if engine_free is None or engine_free < known.roomy_gb else "enough",
+        home_free if home_free is None or home_free < known.roomy_gb else "enough",
+        host.image_refs & known.refs,
+        host.image_digests,
+        host.source.get("verl_version") if host.source else None,
+    )
+
+
+def wishes_key(wishes: Wishes) -> Any:
+    """Wishes, hashable."""
+    return tuple(
+        tuple(sorted(value.items(), key=str)) if isinstance(value, dict) else value
+        for value in (getattr(wishes, name) for name in Wishes.__slots__)
+    )
+
+
+def no_facts(facts: Any) -> dict[str, Any]:
+    """The error of a host of which nothing is known."""
+    return {
+        "rule": "facts",
+        "found": "no facts" if facts is None else f"facts of the wrong shape ({type(facts).__name__})",
+        "needed": "the facts of the module verl_host_facts",
+        "where": None,
+        "fix": "Run it on the host: ansible HOST -m verl_host_facts",
+    }
+
+
+def _wish_error(error: Any) -> dict[str, Any]:
+    error = mapping(error)
+    return {
+        "rule": "wishes",
+        "variable": str(error.get("variable")),
+        "found": f"{error.get('variable')}: {error.get('found')}",
+        "needed": str(error.get("needed")),
+        "where": "the inventory",
+        "fix": str(error.get("fix")),
+    }
+
+
+def _assemble(decision: Decision, name: str, wishes: Wishes | None, planned: stepping.Steps) -> dict[str, Any]:
+    """The plan as plain data; complete whether or not anything fits."""
+    errors = [*decision.errors, *planned.errors]
+    ok = decision.ok and not errors
+    candidate = decision.candidate if decision.ok else None
+    verification = planned.verification or {
+        "level": None, "backend": decision.backend, "prefix": None, "container": None, "become": False, "key": None,
+        "needed": False, "reason": "nothing to verify", "expected": {},
+    }  # fmt: skip
+    return {
+        "ok": ok,
+        "profile": decision.profile,
+        "backend": decision.backend if ok else None,
+        "verl_version": candidate.release.version if candidate else None,
+        "engine": decision.engine,
+        "trainer": decision.trainer,
+        "scenario": decision.scenario,
+        "image": _image(decision, wishes) if candidate and wishes else None,
+        "why": list(decision.why),
+        "steps": planned.steps if ok else {},
+        "verification": verification,
+        "expected": verification["expected"],
+        "deferred": planned.deferred if ok else [],
+        "warnings": [*decision.warnings, *planned.warnings],
+        "errors": errors,
+        "decision": name,
+    }
+
+
+def _image(decision: Decision, wishes: Wishes) -> dict[str, Any] | None:
+    image = decision.candidate.image
+    if image.source:
+        return None
+    return {
+        "id": image.id,
+        "ref": image.ref,
+        "pull_ref": stepping.pull_reference(image, wishes),
+        "digest": image.digest,
+        "tier": decision.tier,
+        "cuda": versions.minor(image.cuda) if image.cuda else None,
+        "torch": image.torch,
+        "engines": dict(image.engines),
+        "size_gb": image.size_gb,
+        "evidence": decision.candidate.evidence,
+        "notes": [
+            {"id": str(defect.get("id")), "effect": str(defect.get("effect")), "fix": str(defect.get("fix") or "")}
+            for defect in image.defects
+            if defect.get("severity") == "informs"
+        ],
+    }

@@ -1,0 +1,118 @@
+"""Which of several usable candidates is the best. docs/selection.md has the order in words."""
+
+from typing import Any
+
+from verl_provision.decide import versions
+from verl_provision.decide.candidates import Candidate
+from verl_provision.decide.findings import Warning
+from verl_provision.decide.host import Host
+from verl_provision.decide.rules import driver
+from verl_provision.decide.scenario import Wants
+from verl_provision.decide.wanted import Wishes
+from verl_provision.decide.world import EVIDENCE, World
+
+NATIVE, MINOR, COMPAT = "native", "minor", "compat"
+TIERS = (NATIVE, MINOR, COMPAT)
+
+
+def tier(candidate: Candidate, host: Host, world: World) -> str:
+    """How the driver carries the candidate's CUDA: native, minor-version compatibility, forward compatibility."""
+    cuda = candidate.image.cuda
+    if not cuda or not host.gpus or driver.is_native(cuda, host):
+        return NATIVE
+    return COMPAT if driver.below_floor(candidate, host, world) else MINOR
+
+
+def rank(
+    candidate: Candidate, findings: list[tuple[str, Any]], host: Host, wishes: Wishes, wants: Wants, world: World
+) -> tuple[Any, ...]:
+    """A sortable rank, the best first:
+
+    tier (native, then minor-version compatibility by the smallest CUDA gap, then forward compatibility); newest verl;
+    what the scenario, trainer, size and algorithm want; CI-tested, inherited by a patch release, documented, above
+    the floors only; fewest defects that apply; an image for users before one for CI, preview or DeepEP; vLLM; the
+    newest engine, torch; the reference.
+    """
+    image = candidate.image
+    place = tier(candidate, host, world)
+    number = TIERS.index(place)
+    gap = versions.gap(image.cuda or "", host.driver_cuda or "") if place == MINOR else (0, 0)
+    if wishes.policy == "minor" and place == MINOR:
+        number, gap = 0, (0, 0)
+    return (
+        number,
+        gap,
+        _descending(candidate.release.version),
+        preference(candidate, wants, wishes),
+        EVIDENCE.index(candidate.evidence) if candidate.evidence in EVIDENCE else len(EVIDENCE),
+        sum(1 for rule, finding in findings if rule == "defects" and isinstance(finding, Warning)),
+        oddity(candidate),
+        wants.engine not in image.engines,
+        "vllm" not in image.engines,
+        _descending(image.engines.get("vllm") or image.engines.get("sglang") or "0"),
+        _descending(image.torch or "0"),
+        image.ref,
+        image.id,
+    )
+
+
+def preference(candidate: Candidate, wants: Wants, wishes: Wishes) -> tuple[int, ...]:
+    """How far an image misses what is wanted of it (0 = not at all); beyond what `verl_engine` and `verl_trainer` say."""
+    image = candidate.image
+    if image.source:
+        return ()
+    missed = []
+    if wants.trainer == "megatron" or wants.scenario == "large_model":
+        missed.append(int("megatron" not in image.trainers))
+    if wants.strong_vllm:
+        missed.append(int("vllm" not in image.engines))
+    if wants.families:
+        missed.append(int(not image.families))
+    if wants.flashinfer:
+        tagged = "flashinfer" in image.tags or wants.scenario in image.scenarios
+        missed.append(0 if tagged else 1 if image.flashinfer else 2)
+    if wants.light:
+        missed.append(0 if "lightweight" in image.tags else 1 if "vllm" not in image.engines else 2)
+    if wishes.family:
+        missed.append(int(wishes.family not in image.families))
+    return tuple(missed)
+
+
+def oddity(candidate: Candidate) -> int:
+    """What speaks against an image that would do as well as another."""
+    image = candidate.image
+    return (
+        sum(tag in image.tags for tag in ("preview", "deepep"))
+        + (image.role != "app")
+        + (image.published not in ("docker_hub", ""))
+    )
+
+
+def _descending(version: str) -> tuple[Any, ...]:
+    """A key that sorts the newest first."""
+    numbers, phase, number = versions.key_or_zero(version)
+    padded = (*numbers, 0, 0, 0, 0, 0, 0)[:6]
+    return (*(-part for part in padded), -phase, -number)
+
+
+STEPS = (
+    "its CUDA is further from what the driver carries",
+    "its CUDA is further from what the driver carries",
+    "an older verl",
+    "it has less of what is wanted",
+    "it is less well tested with this release",
+    "more known defects apply here",
+    "it is a build for CI, a preview or for DeepEP",
+    "it does not have the engine that is wanted",
+    "it has no vLLM",
+    "an older engine",
+    "an older torch",
+)
+
+
+def difference(best: tuple[Any, ...], other: tuple[Any, ...]) -> str:
+    """In words, where `other` first falls behind `best`."""
+    for said, mine, yours in zip(STEPS, best, other, strict=False):
+        if mine != yours:
+            return said
+    return "the same in all that counts; the order of references decides"

@@ -1,0 +1,227 @@
+"""Rules about the NVIDIA driver: its state, its branch, and the CUDA that it carries."""
+
+from verl_provision.decide import gpus, versions
+from verl_provision.decide.candidates import Candidate
+from verl_provision.decide.findings import Finding, Rejection, Warning
+from verl_provision.decide.host import Host
+from verl_provision.decide.junk import mapping, text
+from verl_provision.decide.wanted import Wishes
+from verl_provision.decide.world import World
+
+STATES = {
+    "not_installed": ("no driver is installed", "Install NVIDIA's driver, then run again."),
+    "not_loaded": ("the driver is installed but its kernel module is not loaded", "modprobe nvidia; dmesg | grep NVRM"),
+    "mismatch": ("the kernel module and the libraries have different versions", "Reboot, or reload the module."),
+    "nouveau": ("nouveau drives the GPUs", "Blacklist nouveau, install NVIDIA's driver, reboot."),
+    "no_devices": ("the driver is loaded but sees no GPU", "dmesg | grep -e NVRM -e Xid"),
+    "timeout": ("nvidia-smi does not answer", "dmesg | grep -e NVRM -e Xid; a reboot may be needed"),
+    "error": ("the driver answers with an error", "nvidia-smi; dmesg | grep -e NVRM -e Xid"),
+}
+
+
+def driver_state(candidate: None, host: Host, wishes: Wishes, world: World) -> Finding | None:
+    """A GPU without a working driver is refused, never quietly treated as a CPU host."""
+    if host.nvidia_state in ("ok", "none"):
+        if host.reboot_pending and host.gpus:
+            return Warning("a driver update waits for a reboot", "Reboot when nothing is running.")
+        return None
+    reason, fix = STATES.get(host.nvidia_state, STATES["error"])
+    return Rejection(
+        host.nvidia_reason or reason, "a loaded NVIDIA driver that lists its GPUs", host.nvidia_fix or fix, hard=True
+    )
+
+
+def driver_branch(candidate: None, host: Host, wishes: Wishes, world: World) -> Finding | None:
+    """A driver branch that the catalog doesn't know is taken for the nearest lower one that it knows."""
+    if not host.gpus or host.driver is None or host.driver_known or host.driver_cuda is None:
+        return None
+    return Warning(
+        f"driver branch {versions.major(host.driver)} is not in the catalog: taken to carry CUDA "
+        f"{host.driver_cuda}, as the nearest lower branch does",
+        "Add the branch to catalog/cuda.yml.",
+    )
+
+
+def end_of_life_driver(candidate: None, host: Host, wishes: Wishes, world: World) -> Finding | None:
+    """A driver branch after the last one that supports a GPU doesn't drive it."""
+    for gpu in host.kinds:
+        last = gpu.last_driver_branch
+        if last and host.driver and versions.compare(versions.major(host.driver), last) > 0:
+            return Rejection(
+                f"{gpu.name} with driver {host.driver}",
+                f"driver {last}, the last branch that supports {gpu.architecture}",
+                f"Install the newest driver {last}.",
+                hard=True,
+            )
+    return None
+
+
+def open_kernel_modules(candidate: None, host: Host, wishes: Wishes, world: World) -> Finding | None:
+    """Blackwell and newer run with the open kernel modules only, GPUs before Turing with the proprietary ones only."""
+    branch = versions.major(host.driver) if host.driver else "the driver"
+    for gpu in host.kinds:
+        if gpu.open_modules == "required":
+            if host.kernel_modules == "proprietary":
+                return Rejection(
+                    f"proprietary kernel modules with {gpu.name}",
+                    "the open kernel modules",
+                    f"Install nvidia-driver-{branch}-open (or nvidia-open), then reboot.",
+                    hard=True,
+                )
+            if host.kernel_modules is None:
+                return Warning(
+                    f"{gpu.name} needs the open kernel modules; which are loaded is not known",
+                    "modinfo -F license nvidia should say: Dual MIT/GPL",
+                )
+        if gpu.open_modules == "no" and host.kernel_modules == "open":
+            return Rejection(
+                f"open kernel modules with {gpu.name}",
+                "the proprietary kernel modules",
+                f"Install the proprietary driver {branch}, then reboot.",
+                hard=True,
+            )
+    return None
+
+
+def fabric_manager(candidate: None, host: Host, wishes: Wishes, world: World) -> Finding | None:
+    """On an NVSwitch board CUDA answers 802 until Fabric Manager of the driver's own version runs."""
+    if not host.nvswitch or not host.gpus:
+        return None
+    needed = f"nvidia-fabricmanager {host.driver} running (until then CUDA answers 802)"
+    if host.fabric_active is False:
+        if host.fabric_installed is False:
+            return Rejection(
+                "NVSwitch without Fabric Manager",
+                needed,
+                f"Install nvidia-fabricmanager {host.driver} and start it.",
+                hard=True,
+            )
+        return Rejection(
+            "Fabric Manager is installed but not active",
+            needed,
+            "systemctl enable --now nvidia-fabricmanager; journalctl -u nvidia-fabricmanager",
+            hard=True,
+        )
+    if host.fabric_version and host.driver and versions.compare(host.fabric_version, host.driver) != 0:
+        return Rejection(
+            f"Fabric Manager {host.fabric_version} with driver {host.driver}",
+            needed,
+            f"Install nvidia-fabricmanager {host.driver}, exactly the driver's version.",
+            hard=True,
+        )
+    if host.fabric_active is None:
+        if host.fabric_installed is False:
+            return Rejection(
+                "NVSwitch without Fabric Manager",
+                needed,
+                f"Install nvidia-fabricmanager {host.driver} and start it.",
+                hard=True,
+            )
+        return Warning("whether Fabric Manager runs is not known", "systemctl status nvidia-fabricmanager")
+    return None
+
+
+def end_of_life_cuda(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | None:
+    """A CUDA major without code for a GPU's architecture doesn't serve it, whatever the driver reports."""
+    image = candidate.image
+    if not image.cuda:
+        return None
+    for gpu in host.kinds:
+        last = gpu.last_cuda_major
+        if last and versions.compare(versions.major(image.cuda), last) > 0:
+            return Rejection(
+                f"{gpu.name} ({gpu.architecture}): CUDA {last} is the last with code for it",
+                f"a GPU that CUDA {versions.major(image.cuda)} has code for (Turing or newer)",
+                f"Choose an image with CUDA {last}; a newer driver does not help.",
+                hard=True,
+            )
+    return None
+
+
+def floor(cuda: str, world: World) -> str | None:
+    """The oldest driver on which programs built with this CUDA run."""
+    return text(world.driver_floor.get(versions.major(cuda))) or gpus.branch_for(cuda, world.branch_cuda)
+
+
+def below_floor(candidate: Candidate, host: Host, world: World) -> bool:
+    """Whether the driver is too old for the image's CUDA even by minor-version compatibility."""
+    cuda = candidate.image.cuda
+    if not cuda or not host.gpus:
+        return False
+    oldest = floor(cuda, world)
+    return host.driver is None or (oldest is not None and versions.compare(host.driver, oldest) < 0)
+
+
+def driver_floor(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | None:
+    """The driver must be at least the floor of the image's CUDA major (minor-version compatibility)."""
+    if not below_floor(candidate, host, world):
+        return None
+    compat, _ = compat_allowed(candidate, host, world)
+    if compat and wishes.policy == "compat":
+        return None
+    cuda = candidate.image.cuda
+    oldest = floor(cuda, world)
+    fix = f"Install driver >= {oldest}."
+    if compat:
+        fix += (
+            " Or set verl_driver_policy to compat: this GPU and branch may use NVIDIA's forward-compatibility package."
+        )
+    return Rejection(f"driver {host.driver or 'unknown'}", f"driver >= {oldest} for CUDA {versions.minor(cuda)}", fix)
+
+
+def native_driver(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | None:
+    """The driver's branch should carry the CUDA minor of the image's torch; less is minor-version compatibility."""
+    cuda = candidate.image.cuda
+    if not cuda or not host.gpus or below_floor(candidate, host, world) or is_native(cuda, host):
+        return None
+    carried = f"driver {host.driver} carries CUDA {host.driver_cuda or 'unknown'}"
+    branch = gpus.branch_for(cuda, world.branch_cuda)
+    if wishes.policy == "native":
+        return Rejection(
+            carried,
+            f"CUDA {versions.minor(cuda)} carried natively (verl_driver_policy native)",
+            f"Install driver >= {branch}." if branch else "Choose an image with an older CUDA.",
+        )
+    return Warning(
+        f"{candidate.image.id} has torch for CUDA {versions.minor(cuda)}, but {carried}: it runs by "
+        "minor-version compatibility, and code compiled at run time (Triton, torch.compile, PTX) may fail",
+        f"Install driver >= {branch} for full support." if branch else "",
+    )
+
+
+def is_native(cuda: str, host: Host) -> bool:
+    """Whether the host's driver branch carries this CUDA's minor."""
+    carried = host.driver_cuda
+    return carried is not None and versions.compare(versions.minor(carried), versions.minor(cuda)) >= 0
+
+
+def forward_compat(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | None:
+    """Forward compatibility: data-centre GPUs on supported branches only, and only with verl_driver_policy compat."""
+    if wishes.policy != "compat" or not below_floor(candidate, host, world):
+        return None
+    allowed, why_not = compat_allowed(candidate, host, world)
+    cuda = versions.minor(candidate.image.cuda)
+    if not allowed:
+        return Rejection(
+            why_not,
+            f"a data-centre GPU on a driver branch that cuda-compat {cuda} supports",
+            f"Install driver >= {floor(candidate.image.cuda, world)}.",
+        )
+    return Warning(
+        f"{candidate.image.id} needs NVIDIA's forward-compatibility libraries (cuda-compat {cuda}) on driver "
+        f"{host.driver}",
+        f"Install driver >= {floor(candidate.image.cuda, world)} to do without them.",
+    )
+
+
+def compat_allowed(candidate: Candidate, host: Host, world: World) -> tuple[bool, str]:
+    """Whether cuda-compat may carry the image on this host, and what speaks against it."""
+    for gpu in host.kinds:
+        if not gpu.forward_compat:
+            return False, f"{gpu.name}: not a data-centre GPU, where forward compatibility fails with error 804"
+    branch = versions.major(host.driver) if host.driver else "unknown"
+    packages = mapping(mapping(world.cuda.get("forward_compat")).get("packages"))
+    package = mapping(packages.get(versions.minor(candidate.image.cuda or "")))
+    if package.get(branch) != "compat":
+        return False, f"driver branch {branch}: not a base that the forward-compatibility package supports"
+    return True, ""

@@ -1,0 +1,483 @@
+"""The steps that have work to do on a host, in order, with their arguments; what has to wait for an idle host."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from verl_provision.decide import backend, daemon_json, disruption, idle, releases, verification, versions
+from verl_provision.decide.decision import Decision
+from verl_provision.decide.host import Host
+from verl_provision.decide.junk import mapping, text
+from verl_provision.decide.keys import step_key
+from verl_provision.decide.wanted import Wishes
+from verl_provision.decide.world import World
+
+REPOSITORY = "https://github.com/verl-project/verl.git"
+TORCH_INDEX = "https://download.pytorch.org/whl"
+DOCKER_APT = "https://download.docker.com/linux"
+TOOLKIT_REPOSITORY = "https://nvidia.github.io/libnvidia-container"
+SHM_SIZE = "10g"  # the write-up's; the role raises it to what Ray wants
+
+
+@dataclass(slots=True)
+class Steps:
+    """What a plan says about steps."""
+
+    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    deferred: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    verification: dict[str, Any] | None = None
+    content: dict[str, str] = field(default_factory=dict)  # keys of the steps that make up the environment
+
+
+class Planner:
+    """Plans the steps of one host; lives as long as one call of `plan`."""
+
+    def __init__(self, host: Host, wishes: Wishes, decision: Decision, world: World, settings: dict[str, Any]):
+        self.host, self.wishes, self.decision, self.world = host, wishes, decision, world
+        self.settings = settings
+        self.prefix = expand(wishes.prefix, host)
+        self.state_dir = expand(wishes.state_dir, host)
+        self.become = decision.choice.become
+        self.idle, self.busy = idle.idle(host, wishes)
+        self.out = Steps()
+
+    def args(self, step: str, **args: Any) -> dict[str, Any]:
+        """A step's arguments: the plan's, then what the user set himself."""
+        own = self.settings.get(step, {})
+        return {**args, **own, "state_dir": self.state_dir}
+
+    def add(self, step: str, reason: str, args: dict[str, Any], disturbs: str = "none") -> None:
+        """Enter a step that has work to do; it needs those entered before it."""
+        needs = [other for other in self.out.steps if other in NEEDS[step]]
+        self.out.steps[step] = {
+            "needs": needs,
+            "reason": reason,
+            "disruption": disturbs,
+            "key": step_key(step, args),
+            "args": args,
+        }
+
+    def defer(self, step: str, action: str, disturbs: str, because: str) -> None:
+        """List what only an idle host may see."""
+        self.out.deferred.append(
+            {
+                "step": step,
+                "action": action,
+                "disruption": disturbs,
+                "because": because,
+                "fix": "It is done by the next run that finds the host idle; or set verl_allow_disruption.",
+            }
+        )
+
+    def stamp(self, step: str) -> str | None:
+        """The key that the step's last success left."""
+        return text(mapping(self.host.stamps.get(step)).get("key"))
+
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "nvidia_driver": (),
+    "docker_engine": (),
+    "nvidia_container_toolkit": ("docker_engine",),
+    "disruption": ("docker_engine", "nvidia_container_toolkit"),
+    "container_image": ("docker_engine",),
+    "verl_checkout": (),
+    "training_container": (
+        "docker_engine", "nvidia_container_toolkit", "disruption", "container_image", "verl_checkout",
+    ),
+    "source_environment": (),
+}  # fmt: skip
+
+
+def plan(host: Host, wishes: Wishes, decision: Decision, world: World, settings: dict[str, Any]) -> Steps:
+    """The steps of a host whose decision is made."""
+    planner = Planner(host, wishes, decision, world, plain_settings(settings))
+    if decision.backend == "source":
+        source_environment(planner)
+    else:
+        container_path(planner)
+    if not planner.out.errors:
+        planner.out.verification = verification.plan(
+            host, wishes, decision, planner.out.steps, planner.out.content, planner.prefix, planner.become,
+            planner.settings.get("verification", {}),
+        )  # fmt: skip
+    return planner.out
+
+
+def plain_settings(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """`{role: {role_variable: value}}` as `{role: {variable: value}}`."""
+    return {
+        str(role): {str(name).removeprefix(f"{role}_"): value for name, value in mapping(values).items()}
+        for role, values in mapping(settings).items()
+    }
+
+
+def expand(path: str, host: Host) -> str:
+    """`~` is the login user's home."""
+    if path == "~" or path.startswith("~/"):
+        return host.home.rstrip("/") + path[1:] if host.home != "~" else path
+    return path
+
+
+# ---- the source environment
+
+
+def source_environment(planner: Planner) -> None:
+    """One step: build it where it isn't, isn't whole, or isn't what is wanted."""
+    host, wishes, decision = planner.host, planner.wishes, planner.decision
+    release = decision.candidate.release
+    gpu = decision.profile == "gpu"
+    python, _ = releases.choose_python(host, release)
+    git = wishes.source_method == "git" or wishes.commit is not None or not release.pypi
+    engine = decision.engine if gpu else "none"
+    pins = [f"{name}=={version}" for name, version in decision.candidate.image.engines.items() if name == engine]
+    args = planner.args(
+        "source_environment",
+        prefix=planner.prefix,
+        verl_version=release.version,
+        method="git" if git and not wishes.source_method == "pypi" else "pypi",
+        profile=decision.profile,
+        python=python.executable if python else "",
+        python_requires=release.python,
+        torch=release.torch or "",
+        torch_index=torch_index(planner, gpu),
+        pypi_index=wishes.mirrors.get("pypi") or "",
+        engine=engine,
+        trainer=decision.trainer,
+        extra_packages=[*pins, *release.extra_packages],
+        constraints=list(release.constraints),
+    )
+    if git:
+        args |= {"repo": wishes.mirrors.get("git") or REPOSITORY, "commit": wishes.commit or release.git_tag or ""}
+    # Another interpreter of the same release range makes no other environment.
+    key = step_key("source_environment", {name: value for name, value in args.items() if name != "python"})
+    planner.out.content["source_environment"] = key
+    reason = _source_reason(planner, release.version, key)
+    if reason:
+        planner.add("source_environment", reason, args)
+        planner.out.steps["source_environment"]["key"] = key
+
+
+def _source_reason(planner: Planner, version: str, key: str) -> str:
+    found = planner.host.source
+    where = f"{planner.prefix}/env"
+    if not found:
+        return f"there is no environment at {where}"
+    if found.get("building") is True:
+        return f"another run is building the environment at {where}"
+    if found.get("python_ok") is not True:
+        return f"the Python of the environment at {where} does not work"
+    if found.get("verl_version") != version:
+        return f"the environment at {where} has verl {found.get('verl_version') or 'not at all'}, wanted is {version}"
+    if planner.stamp("source_environment") != key:
+        return f"the environment at {where} was left unfinished, or built for other wishes"
+    return ""
+
+
+def torch_index(planner: Planner, gpu: bool) -> str:
+    """Where torch comes from: PyTorch's CPU index; for GPUs the default index, or the mirror's for its CUDA."""
+    mirror = planner.wishes.mirrors.get("torch")
+    if not gpu:
+        return f"{(mirror or TORCH_INDEX).rstrip('/')}/cpu"
+    cuda = planner.decision.candidate.image.cuda
+    if not mirror or not cuda:
+        return ""
+    return f"{mirror.rstrip('/')}/cu{versions.minor(cuda).replace('.', '')}"
+
+
+# ---- containers
+
+
+def container_path(planner: Planner) -> None:
+    """Engine, toolkit, what makes them take effect, image, checkout, container."""
+    docker = planner.decision.backend == "docker"
+    request = "none"
+    if docker:
+        engine_needs = docker_engine(planner)
+        request = toolkit_and_effect(planner, engine_needs)
+    elif planner.decision.profile == "gpu":
+        request = "cdi"
+    image_args = container_image(planner)
+    checkout = verl_checkout(planner)
+    training_container(planner, image_args, checkout, request)
+
+
+def docker_engine(planner: Planner) -> str:
+    """Install it, or bring its daemon.json to what is wanted. Returns what the change needs: none, reload, restart."""
+    host, wishes, choice = planner.host, planner.wishes, planner.decision.choice
+    mirrors = planner.settings.get("docker_engine", {})
+    args = planner.args(
+        "docker_engine",
+        source="docker",
+        version="",
+        mirror_apt=wishes.mirrors.get("apt") or DOCKER_APT,
+        become=not host.root,
+        manage_daemon_json={},
+        registry_mirrors=[],
+        insecure_registries=[],
+    )
+    wanted = {**mapping(args["manage_daemon_json"])}
+    for name, key in (("registry_mirrors", "registry-mirrors"), ("insecure_registries", "insecure-registries")):
+        if isinstance(args[name], list) and args[name]:
+            wanted[key] = args[name]
+    change = daemon_json.classify(host.docker.daemon_json, wanted, host.docker.version, planner.world)
+    if choice.install_engine:
+        reason = "Docker is not installed" if not host.docker.installed else "Docker does not answer"
+        planner.add("docker_engine", reason, args)
+        return daemon_json.NOTHING
+    if change["action"] == daemon_json.NOTHING:
+        return daemon_json.NOTHING
+    if not _may_edit(planner, "docker_engine", ", ".join(change["keys"])):
+        return daemon_json.NOTHING
+    if mirrors and change["keys"]:
+        planner.add("docker_engine", f"daemon.json lacks {', '.join(change['keys'])}", args)
+    return change["action"]
+
+
+def _may_edit(planner: Planner, step: str, what: str) -> bool:
+    """Whether daemon.json can be merged: readable JSON, and the rights to write it."""
+    host = planner.host
+    if host.docker.daemon_json_error:
+        planner.out.errors.append(
+            {
+                "rule": "daemon_json",
+                "found": f"{host.docker.daemon_json_path}: {host.docker.daemon_json_error}",
+                "needed": "valid JSON, so that what others wrote there can be kept",
+                "where": host.docker.daemon_json_path,
+                "fix": f"Mend it (python3 -m json.tool {host.docker.daemon_json_path}); it is not overwritten.",
+            }
+        )
+        return False
+    if not host.rights:
+        planner.out.warnings.append(
+            {
+                "rule": "rights",
+                "message": f"{step} would change {what} in {host.docker.daemon_json_path}, which needs root",
+                "fix": f"Give {host.user} passwordless sudo, or have an administrator change it.",
+            }
+        )
+        return False
+    return True
+
+
+def toolkit_and_effect(planner: Planner, engine_needs: str) -> str:
+    """The toolkit, then the rung of the ladder that makes all of it take effect. Returns how GPUs are asked for."""
+    host, choice, world = planner.host, planner.decision.choice, planner.world
+    fresh = choice.install_engine and not host.docker.installed
+    needs, flag_missing = engine_needs, False
+    if planner.decision.profile == "gpu":
+        changed = nvidia_container_toolkit(planner)
+        if changed and choice.configure_runtime and needs == daemon_json.NOTHING:
+            needs = daemon_json.RELOAD
+        arrives = changed and host.toolkit_version is None
+        # None = dockerd can't say: it's asked for by --runtime=nvidia then, which always works.
+        flag_missing = arrives or host.docker.gpus_flag is False
+    if planner.out.errors:
+        return "none"
+    rung = disruption.climb(host, planner.wishes, planner.idle, needs, flag_missing and host.rights, fresh)
+    request = rung.gpu_request
+    if flag_missing and not host.rights:
+        request = "runtime_env"
+    if planner.decision.profile == "cpu":
+        request = "none"
+    elif "nvidia" not in host.docker.runtimes and not choice.configure_runtime and host.docker.cdi_ready:
+        request = "cdi"
+    if rung.action == disruption.DEFER:
+        planner.defer(
+            "disruption", disruption.RESTART, disruption.RESTART, f"{rung.because}; {'; '.join(planner.busy)}"
+        )
+    elif rung.action != disruption.NONE:
+        args = planner.args(
+            "disruption",
+            action=rung.action,
+            allowed=planner.idle or planner.wishes.disrupt or fresh,
+            because=rung.because,
+            become=not host.root,
+        )
+        planner.add("disruption", rung.because, args, rung.action)
+    _ = world
+    return request
+
+
+def nvidia_container_toolkit(planner: Planner) -> bool:
+    """Install it, lift it over the security floor, register its runtime. Returns whether it has work to do."""
+    host, choice, world = planner.host, planner.decision.choice, planner.world
+    own = planner.settings.get("nvidia_container_toolkit", {})
+    repository = mapping(world.toolkit.get("repository"))
+    args = planner.args(
+        "nvidia_container_toolkit",
+        version=text(world.toolkit.get("default_version")) or "1.20.0",
+        mirror=planner.wishes.mirrors.get("toolkit") or text(repository.get("url")) or TOOLKIT_REPOSITORY,
+        key_fingerprint=text(repository.get("key_fingerprint")) or "",
+        runtime="docker",
+        cdi=True,
+        become=not host.root,
+    )
+    floor = backend.toolkit_floor(world)
+    found = host.toolkit_version
+    reasons = []
+    upgrade = False
+    if found is None:
+        reasons.append("the NVIDIA container toolkit is not installed")
+    elif versions.compare(found, floor) < 0:
+        reasons.append(f"the NVIDIA container toolkit {found} is older than {floor} (known holes)")
+        upgrade = True
+    elif "version" in own and versions.compare(found, str(own["version"])) != 0:
+        reasons.append(f"the NVIDIA container toolkit is {found}, wanted is {own['version']}")
+        upgrade = True
+    if choice.configure_runtime:
+        reasons.append("Docker has no nvidia runtime yet")
+    if not reasons:
+        return False
+    if not host.rights:
+        planner.out.warnings.append(
+            {
+                "rule": "rights",
+                "message": f"{reasons[0]}, which {host.user} may not change",
+                "fix": f"Have an administrator install nvidia-container-toolkit >= {floor}.",
+            }
+        )
+        return False
+    if (
+        choice.configure_runtime
+        and not choice.install_engine
+        and not _may_edit(planner, "nvidia_container_toolkit", "runtimes")
+    ):
+        return False
+    disturbs = "none"
+    if upgrade and legacy_hook(host):
+        disturbs = "toolkit_upgrade"
+        if not (planner.idle or planner.wishes.disrupt):
+            because = (
+                "its installation runs systemctl daemon-reload, which takes the GPUs from running containers that "
+                f"use the legacy hook with the systemd cgroup driver; {'; '.join(planner.busy)}"
+            )
+            planner.defer("nvidia_container_toolkit", "upgrade", disturbs, because)
+            return False
+    planner.add("nvidia_container_toolkit", "; ".join(reasons), args, disturbs)
+    return True
+
+
+def legacy_hook(host: Host) -> bool:
+    """Whether containers may hold GPUs through the legacy hook, so that a daemon-reload takes them away."""
+    if host.docker.cgroup_driver not in (None, "systemd"):
+        return False
+    if host.toolkit_mode == "legacy" or versions.compare(host.toolkit_version or "0", "1.18.0") < 0:
+        return True
+    return versions.compare(host.docker.version or "0", "29.2.0") < 0
+
+
+def pull_reference(image: Any, wishes: Wishes) -> str:
+    """What is pulled: the image's own registry, or the user's mirror of it."""
+    mirror = wishes.mirrors.get("registry")
+    name = image.ref
+    for prefix in ("docker.io/", f"{image.registry}/"):
+        name = name.removeprefix(prefix)
+    if mirror:
+        return f"{mirror.removeprefix('https://').removeprefix('http://').rstrip('/')}/{name}"
+    return name if image.registry == "docker.io" else f"{image.registry}/{name}"
+
+
+def container_image(planner: Planner) -> dict[str, Any]:
+    """Pull what isn't there."""
+    host, decision = planner.host, planner.decision
+    image = decision.candidate.image
+    pull_ref = pull_reference(image, planner.wishes)
+    args = planner.args(
+        "container_image",
+        ref=image.ref,
+        pull_ref=pull_ref,
+        digest=image.digest or "",
+        become=planner.become,
+        size_gb=image.size_gb or 0,
+        engine=decision.backend,
+    )
+    there = image.local(host.image_refs, host.image_digests) or (not image.digest and pull_ref in host.image_refs)
+    if decision.backend != "docker":
+        there = there and planner.stamp("container_image") == step_key("container_image", args)
+    if not there:
+        wanted = f"{pull_ref}@{image.digest}" if image.digest else pull_ref
+        planner.add("container_image", f"{wanted} is not on the host", args)
+    return args
+
+
+def verl_checkout(planner: Planner) -> dict[str, Any]:
+    """Clone or move the checkout that is mounted into the container."""
+    wishes, release, found = planner.wishes, planner.decision.candidate.release, planner.host.checkout
+    wanted = wishes.commit or release.git_tag or f"v{release.version}"
+    args = planner.args(
+        "verl_checkout",
+        repo=wishes.mirrors.get("git") or REPOSITORY,
+        version=wanted,
+        path=f"{planner.prefix}/src",
+        become=False,
+    )
+    planner.out.content["verl_checkout"] = step_key("verl_checkout", args)
+    wanted = str(args["version"])
+    if found is None:
+        planner.add("verl_checkout", f"there is no checkout at {args['path']}", args)
+        return args
+    commit, tag = text(found.get("commit")) or "", text(found.get("tag"))
+    if tag == wanted or (commit and commit.startswith(wanted) and len(wanted) >= 7):
+        return args
+    if planner.stamp("verl_checkout") == step_key("verl_checkout", args) and not tag:
+        return args  # a tag that a shallow clone doesn't show
+    if found.get("dirty") is True:
+        planner.defer(
+            "verl_checkout",
+            f"check out {wanted}",
+            "local_changes",
+            f"{args['path']} has changes that are not committed ({tag or commit[:12]})",
+        )
+        planner.out.deferred[-1]["fix"] = f"git -C {args['path']} stash, or commit, then run again."
+        return args
+    planner.add("verl_checkout", f"{args['path']} is at {tag or commit[:12] or 'no commit'}, wanted is {wanted}", args)
+    return args
+
+
+def training_container(planner: Planner, image: dict[str, Any], checkout: dict[str, Any], request: str) -> None:
+    """Create, start or recreate our container; not while something runs in it."""
+    host, wishes, decision = planner.host, planner.wishes, planner.decision
+    container = host.container
+    reference = f"{image['pull_ref']}@{image['digest']}" if image["digest"] else image["pull_ref"]
+    args = planner.args(
+        "training_container",
+        name=wishes.container,
+        image=reference,
+        workspace=checkout["path"],
+        engine=decision.backend,
+        gpu_request=request,
+        shm_size=SHM_SIZE,
+        become=planner.become,
+        disruption_allowed=planner.wishes.disrupt,
+    )
+    # What is installed inside comes from the checkout: another release, another container.
+    key = step_key("training_container", {**args, "verl": checkout["version"]})
+    planner.out.content["training_container"] = key
+    planner.out.content["image"] = reference
+    reason = _container_reason(planner, key)
+    if not reason:
+        return
+    if container and container.running and container.processes and not wishes.disrupt:
+        planner.defer(
+            "training_container",
+            "recreate",
+            "recreate",
+            f"{reason}; {len(container.processes)} process(es) run in it: {container.processes[0]}",
+        )
+        return
+    disturbs = "recreate" if container and container.running else "none"
+    planner.add("training_container", reason, args, disturbs)
+    planner.out.steps["training_container"]["key"] = key
+
+
+def _container_reason(planner: Planner, key: str) -> str:
+    container = planner.host.container
+    name = planner.wishes.container
+    if container is None:
+        return f"there is no container {name}"
+    if key not in (planner.stamp("training_container"), container.key):
+        return f"the container {name} was made for other wishes"
+    if not container.running:
+        return f"the container {name} is not running"
+    return ""

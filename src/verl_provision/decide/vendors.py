@@ -1,0 +1,35 @@
+"""What is documented for hosts that this project recognises and doesn't set up (catalog/vendors.yml)."""
+
+from verl_provision.decide import gpus
+from verl_provision.decide.junk import mapping, mappings, text, texts
+from verl_provision.decide.world import World
+
+
+def fix(vendor: str, product: str, world: World) -> str:
+    """The vendor's documented image and command for a product."""
+    about = mapping(mapping(world.vendors.get("vendors")).get(vendor))
+    known = None
+    for entry in mappings(about.get("products")):
+        if any(gpus.is_a(product, alias) for alias in texts(entry.get("aliases"))):
+            known = text(entry.get("name"))
+            break
+    images = [
+        image for image in mappings(about.get("images")) if known is None or known in texts(image.get("products"))
+    ]
+    if not images:
+        return f"Use the images that {text(about.get('name')) or vendor} publishes for verl."
+    said = f"Use the vendor's image {images[0].get('ref')}"
+    command, where = text(about.get("command")), text(about.get("documentation"))
+    if command:
+        said += f": {command.strip()}"
+    return said + (f" (see {where})" if where else "")
+
+
+def aarch64_fix(world: World) -> str:
+    """How one gets an image on aarch64, where none is published."""
+    about = mapping(world.vendors.get("aarch64"))
+    command = text(about.get("command")) or "docker build -f docker/Dockerfile.stable.vllm -t verl:vllm-arm64 ."
+    return (
+        f"No image of verl is published for aarch64. Build one on this host in a checkout of verl ({command}) "
+        "and describe it in a file that verl_catalog_extra names."
+    )

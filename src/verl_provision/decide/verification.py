@@ -1,0 +1,97 @@
+"""Whether the result has to be proved again, and against what."""
+
+from typing import Any
+
+from verl_provision.decide.decision import Decision
+from verl_provision.decide.host import Host
+from verl_provision.decide.junk import text
+from verl_provision.decide.keys import digest
+from verl_provision.decide.wanted import Wishes
+
+LEVELS = ("import", "devices", "gpu", "engine", "train")
+
+
+def plan(
+    host: Host,
+    wishes: Wishes,
+    decision: Decision,
+    steps: dict[str, Any],
+    content: dict[str, str],
+    prefix: str,
+    become: bool,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """The plan's `verification`; `content` = the keys of the steps that make up the environment, needed or not."""
+    level = wishes.verify_level
+    if level == "auto":
+        level = "gpu" if decision.profile == "gpu" else "import"
+    if "level" in settings:
+        level = settings["level"]
+    key = digest(
+        {
+            "backend": decision.backend,
+            "content": content,
+            "driver": host.driver,
+            "gpus": [gpu.name for gpu in host.gpus],
+            "settings": {name: value for name, value in settings.items() if name not in ("level", "again")},
+        }
+    )
+    needed, reason = _needed(host, wishes, steps, level, key)
+    planned = {
+        "level": level,
+        "backend": decision.backend,
+        "prefix": prefix,
+        "container": wishes.container,
+        "become": become,
+        "key": key,
+        "needed": needed,
+        "reason": reason,
+        "expected": expected(host, decision),
+    }
+    if not needed:
+        planned["passed_at"] = host.verification.get("passed_at")
+    return planned
+
+
+def _needed(host: Host, wishes: Wishes, steps: dict[str, Any], level: str, key: str) -> tuple[bool, str]:
+    stamp = host.verification
+    passed = text(stamp.get("level"))
+    if steps:
+        return True, "the environment changes in this run"
+    if wishes.verify_again:
+        return True, "verl_verify_again is set"
+    if passed not in LEVELS:
+        return True, "it was never verified"
+    if level in LEVELS and LEVELS.index(passed) < LEVELS.index(level):
+        return True, f"verified at level {passed} only, wanted is {level}"
+    if stamp.get("key") != key:
+        return True, "the driver, the GPUs or the environment changed since it was verified"
+    container = text(stamp.get("container_id"))
+    if container and host.container and container[:12] != host.container.id[:12]:
+        return True, "the container is another one than the verified one"
+    return False, f"verified at {text(stamp.get('passed_at')) or 'an earlier time'}"
+
+
+def expected(host: Host, decision: Decision) -> dict[str, Any]:
+    """What verification checks against."""
+    candidate = decision.candidate
+    if candidate is None:
+        return {}
+    image, release = candidate.image, candidate.release
+    names = {"vllm", "sglang"} if decision.engine != "none" else set()
+    return {
+        "profile": decision.profile,
+        "gpus": len(host.gpus),
+        "gpu_names": sorted({gpu.name for gpu in host.gpus}),
+        "compute_capabilities": sorted({gpu.capability for gpu in host.gpus if gpu.capability}),
+        "driver": host.driver,
+        "verl_version": release.version,
+        "verl_version_file": release.version_file or release.version,
+        "torch": image.torch,
+        "torch_cuda": image.cuda if decision.profile == "gpu" else None,
+        "engine": decision.engine,
+        "engines": {name: version for name, version in image.engines.items() if name in names},
+        "trainer": decision.trainer,
+        "tensordict": release.tensordict_runtime,
+        "rollout_name_required": bool(release.verify.get("rollout_name_required")),
+    }

@@ -1,0 +1,223 @@
+"""The catalog as the decisions see it: images, releases, drivers and GPUs, read without trusting them."""
+
+from dataclasses import dataclass, field
+from functools import cmp_to_key
+from typing import Any
+
+from verl_provision.decide import versions
+from verl_provision.decide.capability import Sass
+from verl_provision.decide.gpus import Architecture, Product, architectures, products
+from verl_provision.decide.junk import mapping, mappings, number, text, texts
+
+TESTED, INHERITED, DOCUMENTED, FLOOR_ONLY, UNKNOWN = "tested", "inherited", "documented", "floor_only", "unknown"
+UNPACKED = 2.2  # unpacked size over download, of CUDA images
+EVIDENCE = (TESTED, INHERITED, DOCUMENTED, FLOOR_ONLY, UNKNOWN)  # best first
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image of the catalog."""
+
+    id: str
+    ref: str
+    registry: str
+    digest: str | None
+    vendor: str
+    arch: tuple[str, ...]
+    python: str | None
+    toolkit_cuda: str | None
+    cuda: str | None  # of its torch: what the driver has to carry
+    torch: str | None
+    engines: dict[str, str]
+    flashinfer: str | None
+    deepep: tuple[str, ...]  # compute capabilities it was compiled for, where that is known
+    trainers: tuple[str, ...]
+    tensordict: str | None
+    verl_inside: bool
+    sass: tuple[str, ...]
+    ptx: str | None
+    minimum: str | None
+    minimum_because: str
+    tested: tuple[str, ...]
+    documented: tuple[str, ...]
+    floor_only: tuple[str, ...]
+    families: tuple[str, ...]
+    tags: tuple[str, ...]
+    scenarios: tuple[str, ...]
+    official: bool
+    role: str
+    published: str
+    size_gb: float | None
+    defects: tuple[dict[str, Any], ...]
+    known: bool = True
+    source: bool = False  # not an image: the stack that a source environment of a release would have
+
+    def local(self, refs: frozenset[str], digests: frozenset[str]) -> bool:
+        """Whether an engine that has `refs` and `digests` has this image."""
+        if self.digest:
+            return any(digest.endswith(self.digest) for digest in digests)
+        return self.ref in refs or f"{self.registry}/{self.ref}" in refs
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One release of verl."""
+
+    version: str
+    python: str
+    pypi: bool
+    git_tag: str | None
+    python_recommended: str | None
+    vllm_floor: str | None
+    vllm_also: tuple[str, ...]
+    tensordict: str
+    tensordict_runtime: str | None
+    torch: str | None
+    engine_pins: dict[str, Any]
+    constraints: tuple[str, ...]
+    extra_packages: tuple[str, ...]
+    version_file: str | None
+    source: dict[str, Any]
+    verify: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The whole catalog."""
+
+    images: tuple[Image, ...]
+    releases: tuple[Release, ...]  # newest first
+    cuda: dict[str, Any] = field(default_factory=dict)
+    vendors: dict[str, Any] = field(default_factory=dict)
+    products: dict[tuple[str, ...], Product] = field(default_factory=dict)
+    architectures: dict[str, Architecture] = field(default_factory=dict)
+    sass: Sass = field(default_factory=Sass)
+    driver_floor: dict[str, Any] = field(default_factory=dict)
+    branch_cuda: dict[str, Any] = field(default_factory=dict)
+    toolkit: dict[str, Any] = field(default_factory=dict)
+    docker: dict[str, Any] = field(default_factory=dict)
+    refs: frozenset[str] = frozenset()  # how engines may call the images
+    roomy_gb: float = 0.0  # free space with which every image fits
+    faults: tuple[str, ...] = ()
+
+    def release(self, version: str) -> Release | None:
+        """The release with this version."""
+        return next((release for release in self.releases if release.version == version), None)
+
+
+def read(catalog: Any) -> World:
+    """Read a catalog of any shape; an entry that can't be used is left out and named in `faults`."""
+    catalog = mapping(catalog)
+    faults: list[str] = []
+    images, releases = {}, {}
+    for entry in mappings(catalog.get("images")):
+        image = read_image(entry)
+        if image is None:
+            faults.append(f"an image of the catalog has no id or no ref: {str(entry)[:80]}")
+        else:
+            images[image.id] = image
+    for entry in mappings(catalog.get("releases")):
+        release = read_release(entry)
+        if release is None:
+            faults.append(f"a release of the catalog has no version: {str(entry)[:80]}")
+        else:
+            releases[release.version] = release
+    cuda, gpus = mapping(catalog.get("cuda")), mapping(catalog.get("gpus"))
+    newest_first = cmp_to_key(lambda left, right: versions.compare(right.version, left.version))
+    return World(
+        images=tuple(images.values()),
+        releases=tuple(sorted(releases.values(), key=newest_first)),
+        cuda=cuda,
+        vendors=mapping(catalog.get("vendors")),
+        products=products(gpus),
+        architectures=architectures(gpus),
+        sass=Sass(_tuples(cuda.get("sass_exclusions")), _tuples(cuda.get("sass_only"))),
+        driver_floor=mapping(cuda.get("driver_floor")),
+        branch_cuda=mapping(cuda.get("branch_cuda")),
+        toolkit=mapping(cuda.get("toolkit")),
+        docker=mapping(cuda.get("docker")),
+        refs=frozenset(ref for image in images.values() for ref in (image.ref, f"{image.registry}/{image.ref}")),
+        roomy_gb=2 * max([image.size_gb or 0 for image in images.values()] or [0]) + 100,
+        faults=tuple(faults),
+    )
+
+
+def _tuples(table: Any) -> dict[str, tuple[str, ...]]:
+    return {str(code): texts(capabilities) for code, capabilities in mapping(table).items()}
+
+
+def read_image(entry: dict[str, Any]) -> Image | None:
+    """One image, or None where it has no id or no reference."""
+    name, ref = text(entry.get("id")), text(entry.get("ref"))
+    if not name or not ref:
+        return None
+    cuda, serves = mapping(entry.get("cuda")), mapping(entry.get("serves"))
+    code = mapping(entry.get("compute_capabilities"))
+    minimum, size = mapping(code.get("minimum")), mapping(entry.get("size_gb"))
+    engines = {key: str(value) for key, value in mapping(entry.get("engines")).items() if value}
+    return Image(
+        id=name,
+        ref=ref,
+        registry=text(entry.get("registry")) or "docker.io",
+        digest=text(entry.get("digest")),
+        vendor=text(entry.get("vendor")) or "nvidia",
+        arch=texts(entry.get("arch")),
+        python=text(entry.get("python")),
+        toolkit_cuda=text(cuda.get("toolkit")),
+        cuda=text(cuda.get("torch")) or text(cuda.get("toolkit")),
+        torch=text(entry.get("torch")),
+        engines=engines,
+        flashinfer=text(entry.get("flashinfer")),
+        deepep=texts(mapping(entry.get("deepep")).get("compute_capabilities")),
+        trainers=texts(entry.get("trainers")),
+        tensordict=text(entry.get("tensordict")),
+        verl_inside=entry.get("verl_inside") is True,
+        sass=texts(code.get("sass")),
+        ptx=text(code.get("ptx")),
+        minimum=text(minimum.get("value")),
+        minimum_because=text(minimum.get("because")) or "",
+        tested=tuple(versions.without_v(item) for item in texts(serves.get("tested"))),
+        documented=tuple(versions.without_v(item) for item in texts(serves.get("documented"))),
+        floor_only=tuple(versions.without_v(item) for item in texts(serves.get("floor_only"))),
+        families=tuple(item.lower() for item in texts(entry.get("model_families"))),
+        tags=texts(entry.get("tags")),
+        scenarios=texts(entry.get("scenarios")),
+        official=entry.get("official") is not False,
+        role=text(entry.get("role")) or "app",
+        published=text(entry.get("published")) or "docker_hub",
+        size_gb=_size(size),
+        defects=tuple(mappings(entry.get("defects"))),
+    )
+
+
+def _size(size: dict[str, Any]) -> float | None:
+    """What the image takes on disk: the catalog's number or estimate, else from what is downloaded."""
+    compressed = number(size.get("compressed"))
+    unpacked = number(size.get("unpacked")) or number(size.get("unpacked_estimate"))
+    downloaded = compressed or number(size.get("estimate"))
+    return unpacked or (UNPACKED * downloaded if downloaded else None)
+
+
+def read_release(entry: dict[str, Any]) -> Release | None:
+    """One release, or None where it has no version."""
+    version = text(entry.get("version"))
+    if not version or versions.key(version) is None:
+        return None
+    return Release(
+        version=versions.without_v(version),
+        python=text(entry.get("python")) or "",
+        pypi=entry.get("pypi") is not False,
+        git_tag=text(entry.get("git_tag")),
+        python_recommended=text(entry.get("python_recommended")),
+        vllm_also=texts(entry.get("vllm_also")),
+        vllm_floor=text(entry.get("vllm_floor")),
+        tensordict=text(entry.get("tensordict")) or "",
+        tensordict_runtime=text(entry.get("tensordict_runtime")),
+        torch=text(entry.get("torch")),
+        engine_pins=mapping(entry.get("engine_pins")),
+        constraints=texts(entry.get("constraints")),
+        extra_packages=texts(entry.get("extra_packages")),
+        version_file=text(entry.get("version_file")),
+        source=mapping(entry.get("source")),
+        verify=mapping(entry.get("verify")),
+    )
