@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import pwd
@@ -139,7 +140,9 @@ class Host:
             return os.cpu_count() or 1
 
     def interpreter(self):
-        return sys.executable, "%d.%d.%d" % sys.version_info[:3]
+        """(executable, version, whether it makes virtual environments) of the Python that runs this."""
+        able = all(importlib.util.find_spec(name) is not None for name in ("ensurepip", "venv"))
+        return sys.executable, "%d.%d.%d" % sys.version_info[:3], able
 
     def identity(self):
         """(uid, name, home) of the user who runs this."""

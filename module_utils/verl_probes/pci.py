@@ -34,19 +34,30 @@ ASCEND = {
 }
 
 
+def _from_uevent(content):
+    """(vendor, device, class, driver) of the one file that has them all."""
+    values = dict(line.partition("=")[::2] for line in content.splitlines())
+    vendor, _, device = values.get("PCI_ID", "").lower().partition(":")
+    return vendor, device, values.get("PCI_CLASS", "").lower().zfill(6), values.get("DRIVER") or None
+
+
+def _from_files(host, directory):
+    values = [(host.read(os.path.join(directory, name), 64) or "") for name in ("vendor", "device", "class")]
+    vendor, device, kind = (value[2:].lower() if value.startswith("0x") else "" for value in values)
+    driver = os.path.join(directory, "driver")
+    return vendor, device, kind, os.path.basename(os.readlink(driver)) if os.path.islink(driver) else None
+
+
 def devices(host):
     """Every PCI device as {address, vendor, device, class, driver}."""
     base = host.kernel("/sys/bus/pci/devices")
     found = []
     for address in host.listdir(base):
         directory = os.path.join(base, address)
-        values = [(host.read(os.path.join(directory, name), 64) or "") for name in ("vendor", "device", "class")]
-        vendor, device, kind = (value[2:].lower() if value.startswith("0x") else "" for value in values)
-        if len(vendor) != 4 or len(device) != 4:
-            continue
-        driver = os.path.join(directory, "driver")
-        bound = os.path.basename(os.readlink(driver)) if os.path.islink(driver) else None
-        found.append({"address": address, "vendor": vendor, "device": device, "class": kind[:4], "driver": bound})
+        uevent = host.read(os.path.join(directory, "uevent"), 4096) or ""
+        vendor, device, kind, driver = _from_uevent(uevent) if "PCI_ID=" in uevent else _from_files(host, directory)
+        if len(vendor) == 4 and len(device) == 4:
+            found.append({"address": address, "vendor": vendor, "device": device, "class": kind[:4], "driver": driver})
     return found
 
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -24,13 +23,12 @@ print("%d.%d.%d" % sys.version_info[:3], able, sys.executable, sep="\\n")
 
 
 def ours(host):
-    executable, number = host.interpreter()
-    able = importlib.util.find_spec("ensurepip") is not None and importlib.util.find_spec("venv") is not None
+    executable, number, able = host.interpreter()
     return {"version": number, "executable": executable, "venv": able}
 
 
 def candidates(host):
-    """Paths of python3 and python3.N on PATH, one per real file, the numbered names first: they say best what they are."""
+    """Paths of python3 and python3.N on PATH, one per real file; a numbered name says best what it is."""
     listed = []
     for directory in host.search_path():
         for name in host.listdir(directory):
