@@ -1,4 +1,4 @@
-"""What the user wishes: read `verl_*` variables, fill in defaults, cast strings, refuse by name. Standard library only."""
+"""What the user wishes: read `verl_*` variables, fill in defaults, cast strings, refuse by name. Stdlib only."""
 
 import difflib
 import json

@@ -1,4 +1,4 @@
-"""What a change of daemon.json needs to take effect: a reload, a restart, or nothing. The table is in catalog/cuda.yml."""
+"""What a change of daemon.json needs to take effect: a reload, a restart, or nothing. Table: catalog/cuda.yml."""
 
 from typing import Any
 

@@ -202,13 +202,14 @@ def _carries(image: Any, tier: str | None, host: Host) -> str:
         "minor": "runs it by minor-version compatibility",
         "compat": "needs the forward-compatibility libraries for it",
     }[tier or "native"]
-    return f"its torch is built for CUDA {versions.minor(image.cuda)}; driver {host.driver} (CUDA {host.driver_cuda}) {how}"
+    built = f"its torch is built for CUDA {versions.minor(image.cuda)}"
+    return f"{built}; driver {host.driver} (CUDA {host.driver_cuda}) {how}"
 
 
 def _proof(candidate: Candidate) -> str:
     return {
         "tested": f"tested by the CI of verl {candidate.basis}",
-        "inherited": f"tested by the CI of verl {candidate.basis}, of which {candidate.release.version} is a patch release",
+        "inherited": f"tested by the CI of verl {candidate.basis}, which {candidate.release.version} patches",
         "documented": f"named by the documentation of verl {candidate.basis}",
         "floor_only": f"above the version floors of verl {candidate.basis}, tested by nobody known",
     }.get(candidate.evidence, "not in the catalog")
@@ -259,7 +260,7 @@ def nearest(judged: list[Judged]) -> list[dict[str, Any]]:
     def distance(item: Judged) -> tuple[Any, ...]:
         rules = {rule for rule, _ in item.rejections}
         cuda = versions.key_or_zero(item.candidate.image.cuda or "0") if "driver_floor" in rules else ()
-        return (len(rules), cuda)
+        return (not item.candidate.evidence, len(rules), cuda)
 
     closest = min(judged, key=distance)
     where = f"{closest.candidate.name} with verl {closest.candidate.release.version}, the nearest candidate"

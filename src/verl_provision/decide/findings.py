@@ -28,6 +28,7 @@ class Warning:
 
     message: str
     fix: str = ""
+    conditional: bool = False  # only where some feature is used: no reason to prefer another candidate
 
     def row(self, rule: str) -> dict[str, Any]:
         """As the plan shows it."""

@@ -114,12 +114,13 @@ def driver_cuda(driver: str | None, branches: dict[str, Any]) -> tuple[str | Non
 
 def branch_for(cuda: str, branches: dict[str, Any]) -> str | None:
     """The lowest driver branch that implements `cuda` natively."""
+    wanted = versions.key_or_zero(versions.minor(cuda))
     able = [
         versions.numbers(name)[0]
         for name, carried in branches.items()
         if isinstance(name, str)
         and versions.numbers(name)
         and text(carried)
-        and versions.compare(versions.minor(carried), versions.minor(cuda)) >= 0
+        and versions.key_or_zero(versions.minor(carried)) >= wanted
     ]
     return str(min(able)) if able else None

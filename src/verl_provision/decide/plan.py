@@ -30,7 +30,7 @@ def plan_host(facts: Any, wishes: Any, catalog: Any, settings: Any = None, wish_
 
 
 def plan_fleet(inputs: Any, catalog: Any) -> dict[str, Any]:
-    """The plans of `{host: {facts, wishes, settings, wish_errors}}`; what was turned down is stored once per decision."""
+    """The plans of `{host: {facts, wishes, settings, wish_errors}}`; what was turned down, once per decision."""
     fleet: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "hosts": {}, "decisions": {}, "step_hosts": {}}
     known, memory = _world(catalog), Memory()
     for name, given in mapping(inputs).items():

@@ -30,8 +30,8 @@ def rank(
 
     tier (native, then minor-version compatibility by the smallest CUDA gap, then forward compatibility); newest verl;
     what the scenario, trainer, size and algorithm want; CI-tested, inherited by a patch release, documented, above
-    the floors only; fewest defects that apply; an image for users before one for CI, preview or DeepEP; vLLM; the
-    newest engine, torch; the reference.
+    the floors only; the wanted engine, vLLM; fewest defects that apply; an image for users before one for CI, preview
+    or DeepEP; verl's own; the newest engine, torch; the reference.
     """
     image = candidate.image
     place = tier(candidate, host, world)
@@ -45,10 +45,13 @@ def rank(
         _descending(candidate.release.version),
         preference(candidate, wants, wishes),
         EVIDENCE.index(candidate.evidence) if candidate.evidence in EVIDENCE else len(EVIDENCE),
-        sum(1 for rule, finding in findings if rule == "defects" and isinstance(finding, Warning)),
-        oddity(candidate),
         wants.engine not in image.engines,
         "vllm" not in image.engines,
+        sum(
+            rule == "defects" and isinstance(finding, Warning) and not finding.conditional for rule, finding in findings
+        ),
+        oddity(candidate),
+        not image.official,
         _descending(image.engines.get("vllm") or image.engines.get("sglang") or "0"),
         _descending(image.torch or "0"),
         image.ref,
@@ -57,7 +60,7 @@ def rank(
 
 
 def preference(candidate: Candidate, wants: Wants, wishes: Wishes) -> tuple[int, ...]:
-    """How far an image misses what is wanted of it (0 = not at all); beyond what `verl_engine` and `verl_trainer` say."""
+    """How far an image misses what is wanted of it (0 = not at all), beyond what the rules ask."""
     image = candidate.image
     if image.source:
         return ()
@@ -101,10 +104,11 @@ STEPS = (
     "an older verl",
     "it has less of what is wanted",
     "it is less well tested with this release",
-    "more known defects apply here",
-    "it is a build for CI, a preview or for DeepEP",
     "it does not have the engine that is wanted",
     "it has no vLLM",
+    "more known defects apply here",
+    "it is a build for CI, a preview or for DeepEP",
+    "it is not verl's own",
     "an older engine",
     "an older torch",
 )

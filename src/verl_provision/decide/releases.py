@@ -38,13 +38,22 @@ def listing(image: Image) -> dict[str, str]:
 def serves(image: Image, version: str, listed: dict[str, str]) -> tuple[str, str]:
     """How well it's known that `image` serves verl `version`, and by which release; ("", "") where it doesn't.
 
-    What the catalog lists counts as listed. A patch release that it doesn't list inherits from the newest listed
-    release of the same minor before it.
+    What the catalog lists counts as listed. A patch release that no image lists inherits from the newest listed
+    release of the same minor before it: the catalog's loader works that out (`serves.inherited`); where it didn't,
+    each image's own list decides.
     """
     if version in listed:
         return listed[version], version
     if not image.known:
         return UNKNOWN, version
+    basis = image.inherited.get(version, "") if image.inherited is not None else _follows(version, listed)
+    if basis not in listed:
+        return "", ""
+    return (INHERITED if listed[basis] == TESTED else listed[basis]), basis
+
+
+def _follows(version: str, listed: dict[str, str]) -> str:
+    """The newest listed release of the same minor before `version`."""
     basis = ""
     for other in listed:
         if (
@@ -53,9 +62,7 @@ def serves(image: Image, version: str, listed: dict[str, str]) -> tuple[str, str
             and (not basis or versions.compare(other, basis) > 0)
         ):
             basis = other
-    if not basis:
-        return "", ""
-    return (INHERITED if listed[basis] == TESTED else listed[basis]), basis
+    return basis
 
 
 def choose_python(host: Host, release: Release) -> tuple[Python | None, Python | None]:

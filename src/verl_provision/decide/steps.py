@@ -135,7 +135,7 @@ def source_environment(planner: Planner) -> None:
         "source_environment",
         prefix=planner.prefix,
         verl_version=release.version,
-        method="git" if git and not wishes.source_method == "pypi" else "pypi",
+        method="git" if git and wishes.source_method != "pypi" else "pypi",
         profile=decision.profile,
         python=python.executable if python else "",
         python_requires=release.python,

@@ -18,8 +18,9 @@ def fix(vendor: str, product: str, world: World) -> str:
     ]
     if not images:
         return f"Use the images that {text(about.get('name')) or vendor} publishes for verl."
-    said = f"Use the vendor's image {images[0].get('ref')}"
     command, where = text(about.get("command")), text(about.get("documentation"))
+    shown = [image for image in images if command and str(image.get("ref")) in command.split()]
+    said = f"Use the vendor's image {(shown or images)[0].get('ref')}"
     if command:
         said += f": {command.strip()}"
     return said + (f" (see {where})" if where else "")

@@ -45,6 +45,7 @@ def at_least(version: str, floor: str) -> bool:
     return compare(version, floor) >= 0
 
 
+@lru_cache(maxsize=4096)
 def satisfies(version: str, specifier: str) -> bool:
     """Whether `version` meets every clause of a specifier such as `>=3.10,<3.13,!=3.11.*`.
 
@@ -77,17 +78,20 @@ def _clause_met(version: str, clause: str) -> bool:
     }[operator]
 
 
+@lru_cache(maxsize=4096)
 def numbers(version: str) -> tuple[int, ...]:
     """The numeric components as written: `3.10.0` -> (3, 10, 0)."""
     match = _VERSION.match(version)
     return tuple(int(part) for part in match[1].split(".")) if match else ()
 
 
+@lru_cache(maxsize=4096)
 def major(version: str) -> str:
     """The first component: the branch of a driver (`550.163.01` -> `550`), the major of a CUDA."""
     return str(numbers(version)[0]) if numbers(version) else ""
 
 
+@lru_cache(maxsize=4096)
 def minor(version: str) -> str:
     """The first two components: `12.4.1` -> `12.4`, `13` -> `13.0`."""
     parts = (*numbers(version), 0, 0)[:2]

@@ -41,6 +41,7 @@ class Image:
     tested: tuple[str, ...]
     documented: tuple[str, ...]
     floor_only: tuple[str, ...]
+    inherited: dict[str, str] | None  # patch release -> the release it follows; None = not worked out
     families: tuple[str, ...]
     tags: tuple[str, ...]
     scenarios: tuple[str, ...]
@@ -179,6 +180,7 @@ def read_image(entry: dict[str, Any]) -> Image | None:
         tested=tuple(versions.without_v(item) for item in texts(serves.get("tested"))),
         documented=tuple(versions.without_v(item) for item in texts(serves.get("documented"))),
         floor_only=tuple(versions.without_v(item) for item in texts(serves.get("floor_only"))),
+        inherited=_inherited(serves.get("inherited")),
         families=tuple(item.lower() for item in texts(entry.get("model_families"))),
         tags=texts(entry.get("tags")),
         scenarios=texts(entry.get("scenarios")),
@@ -190,11 +192,17 @@ def read_image(entry: dict[str, Any]) -> Image | None:
     )
 
 
+def _inherited(value: Any) -> dict[str, str] | None:
+    if not isinstance(value, dict):
+        return None
+    return {str(new): str(old) for new, old in value.items() if isinstance(old, str)}
+
+
 def _size(size: dict[str, Any]) -> float | None:
     """What the image takes on disk: the catalog's number or estimate, else from what is downloaded."""
     compressed = number(size.get("compressed"))
-    unpacked = number(size.get("unpacked")) or number(size.get("unpacked_estimate"))
-    downloaded = compressed or number(size.get("estimate"))
+    unpacked = number(size.get("unpacked")) or number(size.get("estimate"))
+    downloaded = compressed or number(size.get("compressed_estimate"))
     return unpacked or (UNPACKED * downloaded if downloaded else None)
 
 

@@ -16,7 +16,7 @@ from verl_provision.decide.rules import driver, gpu, machine, pairing, wish
 from verl_provision.decide.wanted import Wishes
 from verl_provision.decide.world import World
 
-Function = Callable[[Any, Host, Wishes, World], "None | Finding | list[Finding]"]
+Function = Callable[[Any, Host, Wishes, World], "Finding | list[Finding] | None"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def _tensordict(candidate: Candidate) -> Finding | None:
     if not low and versions.satisfies(found, release.tensordict):
         return None
     needed = f">= {release.tensordict_runtime}, asserted while training" if low else release.tensordict
-    if candidate.evidence in (TESTED, INHERITED):
+    if candidate.evidence == TESTED or (candidate.evidence == INHERITED and not low):
         return Warning(
             f"{candidate.image.id} has tensordict {found}, verl {release.version} asks for {needed}; "
             "its CI ran on this image nevertheless",

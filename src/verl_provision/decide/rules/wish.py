@@ -68,7 +68,8 @@ def defects(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> F
             )
         else:
             said = f"{candidate.image.id} on {where}: {effect}{source}"
-            findings.append(Warning(f"{said}; only where {feature} is used" if feature else said, fix))
+            said = f"{said}; only where {feature} is used" if feature else said
+            findings.append(Warning(said, fix, conditional=bool(feature)))
     return [*findings, *_deepep(candidate, host, wishes, world)] or None
 
 

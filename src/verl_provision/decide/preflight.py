@@ -1,0 +1,183 @@
+"""What a plan fetches, as questions; and the answers given back to it. Pure, over the fleet's plan."""
+
+import copy
+import json
+from typing import Any
+
+TOOLKIT_PACKAGES = (
+    "nvidia-container-toolkit",
+    "nvidia-container-toolkit-base",
+    "libnvidia-container-tools",
+    "libnvidia-container1",
+)
+RULE = "preflight_"
+DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
+WISH = {
+    "registry_manifest": "verl_image",
+    "apt_package": "verl_mirror_toolkit",
+    "gpg_key": "verl_mirror_toolkit",
+    "git_ref": "verl_version",
+    "pypi": "verl_version",
+}
+
+
+def requests_for(fleet: dict[str, Any]) -> list[dict[str, Any]]:
+    """Everything the plan will fetch, each thing once: `{id, kind, hosts: [NAME], ...}`, hosts in the plan's order."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, plan in (fleet.get("hosts") or {}).items():
+        if not _open(plan):
+            continue
+        arch = ((fleet.get("machines") or {}).get(name) or {}).get("arch") or "x86_64"
+        for request in _of_host(plan, arch):
+            known = found.setdefault(_identity(request), {"id": _identity(request), **request, "hosts": []})
+            known["hosts"].append(name)
+    return list(found.values())
+
+
+def batches(fleet: dict[str, Any]) -> list[dict[str, Any]]:
+    """`[{host, requests}]`: each thing is asked for by the first host that will fetch it."""
+    by_host: dict[str, list[dict[str, Any]]] = {}
+    for request in requests_for(fleet):
+        plain = {key: value for key, value in request.items() if key != "hosts"}
+        by_host.setdefault(request["hosts"][0], []).append(plain)
+    return [{"host": host, "requests": requests} for host, requests in by_host.items()]
+
+
+def apply_answers(fleet: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """Return the plan with digests filled in, and with an error on every host whose plan needs what isn't there.
+
+    `result` is what Ansible registered for the next batch of `fleet["preflight"]` (`preflight_done` counts them). One
+    that failed as a whole refuses the hosts of that batch.
+    """
+    fleet = copy.deepcopy(fleet)
+    asked = fleet.get("preflight") or batches(fleet)
+    done = fleet.get("preflight_done") or 0
+    fleet["preflight_done"] = done + 1
+    batch = asked[done] if done < len(asked) else {"host": "?", "requests": []}
+    answers = {answer["id"]: answer for answer in result.get("answers") or []}
+    hosts = {request["id"]: request["hosts"] for request in requests_for(fleet)}
+    for request in batch["requests"]:
+        answer = answers.get(request["id"]) or _unasked(request, batch["host"], result)
+        for name in hosts.get(request["id"], []):
+            plan = fleet["hosts"][name]
+            if answer["ok"]:
+                _fill(plan, request, answer.get("data") or {})
+            else:
+                plan["ok"] = False
+                plan.setdefault("errors", []).append(
+                    {
+                        "rule": RULE + request["kind"],
+                        "found": answer["found"],
+                        "needed": answer["needed"],
+                        "where": WISH.get(request["kind"]),
+                        "fix": answer["fix"],
+                    }
+                )
+    return fleet
+
+
+def _unasked(request: dict[str, Any], host: str, result: dict[str, Any]) -> dict[str, Any]:
+    said = str(result.get("msg") or "the module gave no answer").strip()
+    return {
+        "ok": False,
+        "found": f"{host} could not ask: {said}",
+        "needed": _words(request),
+        "fix": f"mend {host}, or leave it out: --limit 'all:!{host}'",
+    }
+
+
+def _open(plan: dict[str, Any]) -> bool:
+    """Whether this host fetches anything: its plan is fine, or only preflight has spoken against it so far."""
+    return bool(plan.get("ok")) or (
+        bool(plan.get("errors")) and all(str(error.get("rule")).startswith(RULE) for error in plan["errors"])
+    )
+
+
+def _identity(request: dict[str, Any]) -> str:
+    rest = {key: value for key, value in request.items() if key not in ("kind", "id", "hosts")}
+    return request["kind"] + " " + json.dumps(rest, sort_keys=True)
+
+
+def _words(request: dict[str, Any]) -> str:
+    for key in ("ref", "url", "repo", "name"):
+        if request.get(key):
+            return " ".join(str(request[part]) for part in (key, "version", "digest") if request.get(part))
+    return request["kind"]
+
+
+def _of_host(plan: dict[str, Any], arch: str) -> list[dict[str, Any]]:
+    steps = {name: step.get("args") or {} for name, step in (plan.get("steps") or {}).items()}
+    asked: list[dict[str, Any]] = []
+    engine = steps.get("docker_engine") or {}
+    if "container_image" in steps:
+        args = steps["container_image"]
+        image = plan.get("image") or {}
+        asked.append(
+            {
+                "kind": "registry_manifest",
+                "ref": args.get("pull_ref") or image.get("pull_ref") or args["ref"],
+                "digest": args.get("digest") or None,
+                "arch": arch,
+                "mirrors": engine.get("registry_mirrors") or [],
+            }
+        )
+    if "nvidia_container_toolkit" in steps:
+        args = steps["nvidia_container_toolkit"]
+        mirror = str(args["mirror"]).rstrip("/")
+        asked.append({"kind": "gpg_key", "url": f"{mirror}/gpgkey", "fingerprint": args["key_fingerprint"]})
+        asked.append(
+            {
+                "kind": "apt_package",
+                "url": f"{mirror}/stable/deb/{DEBIAN_ARCH.get(arch, arch)}",
+                "packages": [{"name": name, "version": f"{args['version']}-1"} for name in TOOLKIT_PACKAGES],
+            }
+        )
+    if "verl_checkout" in steps:
+        args = steps["verl_checkout"]
+        asked.append({"kind": "git_ref", "repo": args["repo"], "version": args["version"]})
+    if "source_environment" in steps:
+        asked += _source(steps["source_environment"])
+    return asked
+
+
+def _source(args: dict[str, Any]) -> list[dict[str, Any]]:
+    asked: list[dict[str, Any]] = []
+    python = args.get("python") or None
+    if args.get("method") == "pypi" and args.get("verl_version"):
+        asked.append(
+            {
+                "kind": "pypi",
+                "name": "verl",
+                "version": args["verl_version"],
+                "indexes": [args.get("pypi_index") or None],
+                "python": python,
+            }
+        )
+    elif args.get("repo") and args.get("commit", args.get("version")):
+        asked.append({"kind": "git_ref", "repo": args["repo"], "version": args.get("commit") or args["version"]})
+    if args.get("torch"):
+        asked.append(
+            {
+                "kind": "pypi",
+                "name": "torch",
+                "version": str(args["torch"]).partition("+")[0],
+                "indexes": list(dict.fromkeys([args.get("torch_index") or None, args.get("pypi_index") or None])),
+                "python": python,
+            }
+        )
+    return asked
+
+
+def _fill(plan: dict[str, Any], request: dict[str, Any], data: dict[str, Any]) -> None:
+    """Write a resolved digest wherever the plan names the image. Keys stay: they say what was wanted, not found."""
+    digest = data.get("digest")
+    if request["kind"] != "registry_manifest" or not digest:
+        return
+    steps = plan["steps"]
+    before = steps["container_image"]["args"].get("digest")
+    steps["container_image"]["args"]["digest"] = digest
+    if plan.get("image"):
+        plan["image"]["digest"] = digest
+    container = (steps.get("training_container") or {}).get("args")
+    if container and not before and "@" not in str(container.get("image", "")):
+        container["image"] = f"{container['image']}@{digest}"
