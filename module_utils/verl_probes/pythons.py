@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 NAME = re.compile(r"^python3(?:\.(\d+))?$")
 OLDEST = 9
-LIMIT = 3.0  # seconds for an interpreter to start
 ASK = """
 import sys
 try:
@@ -50,7 +49,7 @@ def _of_venv(path):
 
 
 def _ask(host, path):
-    result = host.run([path, "-I", "-S", "-c", ASK], timeout=min(LIMIT, host.timeout))
+    result = host.run([path, "-I", "-S", "-c", ASK])
     lines = result.stdout.splitlines()
     if not result.ok or len(lines) != 3:
         return None  # a shim without a version behind it, or no Python
