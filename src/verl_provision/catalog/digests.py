@@ -3,10 +3,12 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from verl_provision.catalog.errors import CatalogError, Fault
+from verl_provision.catalog.load import Loader
 
 START = re.compile(r"^  - id: (\S+)\s*$")
 DIGEST = re.compile(r"^(    digest: )(\S+)(.*)$")
@@ -17,15 +19,15 @@ def write(path: Path, found: dict[str, tuple[str, float | None]]) -> list[str]:
     """Set `digest` (and `size_gb.compressed`) of the images in `found`; returns the ids that changed."""
     before = path.read_text()
     after = edit(before, found)
+    _only_these(path, before, after, found)
     if after == before:
         return []
-    _only_these(path, before, after, found)
     new = path.with_name(f".{path.name}.new")
     new.write_text(after)
     new.chmod(path.stat().st_mode & 0o777)
     os.replace(new, path)
-    old = {image["id"]: image for image in yaml.safe_load(before)["images"]}
-    return [image["id"] for image in yaml.safe_load(after)["images"] if image != old[image["id"]]]
+    old = {image["id"]: image for image in _parsed(before)["images"]}
+    return [image["id"] for image in _parsed(after)["images"] if image != old[image["id"]]]
 
 
 def edit(text: str, found: dict[str, tuple[str, float | None]]) -> str:
@@ -45,14 +47,22 @@ def edit(text: str, found: dict[str, tuple[str, float | None]]) -> str:
     return "\n".join(lines)
 
 
+def _parsed(text: str) -> Any:
+    return yaml.load(text, Loader)
+
+
 def _only_these(path: Path, before: str, after: str, found: dict[str, tuple[str, float | None]]) -> None:
     """Refuse to write a file in which anything else changed, or in which a digest didn't arrive."""
-    old, new = yaml.safe_load(before), yaml.safe_load(after)
+    old, new = _parsed(before), _parsed(after)
     for image in old["images"]:
         if image["id"] in found:
             image["digest"], size = found[image["id"]]
             if size is not None:
                 image["size_gb"]["compressed"] = float(f"{size:g}")
     if old != new:
-        fix = "Each image needs the lines `  - id: X`, `    digest: ...` and `      compressed: ...`; see docs/catalog.md"
-        raise CatalogError([Fault(str(path), "", "digest", "a layout that can't be edited in place", "the file's usual layout", fix)])
+        fix = (
+            "Each image needs the lines `  - id: X`, `    digest: ...` and `      compressed: ...`; see docs/catalog.md"
+        )
+        raise CatalogError(
+            [Fault(str(path), "", "digest", "a layout that can't be edited in place", "the file's usual layout", fix)]
+        )

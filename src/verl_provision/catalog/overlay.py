@@ -106,7 +106,9 @@ def _check(result: dict, target: list, section: str, touched: list[int], file: s
     name = NAMES[section][0]
     faults = []
     for place in dict.fromkeys(touched):
-        faults += faults_of(section, target[place], file, str(target[place].get(name) or f"{section} {place + 1}"), schemas)
+        faults += faults_of(
+            section, target[place], file, str(target[place].get(name) or f"{section} {place + 1}"), schemas
+        )
     if faults:
         return faults
     for key in NAMES[section]:
@@ -134,7 +136,9 @@ def _plain(value: Any, file: str, depth: int = 0) -> Any:
     if isinstance(value, Mapping):
         if any(not isinstance(key, str) for key in value):
             odd = next(key for key in value if not isinstance(key, str))
-            raise CatalogError([Fault(file, "", shown(odd), type(odd).__name__, "a key that is text", "Put it in quotes")])
+            raise CatalogError(
+                [Fault(file, "", shown(odd), type(odd).__name__, "a key that is text", "Put it in quotes")]
+            )
         return {str(key): _plain(item, file, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, file, depth + 1) for item in value]

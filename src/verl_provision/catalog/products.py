@@ -20,7 +20,9 @@ def find(catalog: dict[str, Any], name: str | None = None, pci_id: str | None = 
                 best, size = product, (len(alias.split()), len(alias))
     if best is None:  # typed without blanks: rtx4090
         tight = words(name or "").replace(" ", "")
-        best = next((product for product in products if tight in [alias.replace(" ", "") for alias in product["aliases"]]), None)
+        best = next(
+            (product for product in products if tight in [alias.replace(" ", "") for alias in product["aliases"]]), None
+        )
     return best
 
 

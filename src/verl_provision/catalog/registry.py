@@ -1,4 +1,4 @@
-"""Ask a registry about images: the OCI distribution API, through oras (token and basic authentication, docker's logins)."""
+"""Ask a registry about images: the OCI distribution API, through oras (token or basic login, docker's own logins)."""
 
 import hashlib
 import json
@@ -94,7 +94,9 @@ class Client:
             places = [(entry, entry.get("platform") or {}) for entry in entries]
             places = [(entry, place) for entry, place in places if place.get("os") not in (None, "unknown")]
             found.platforms = list(dict.fromkeys(_platform(place) for _, place in places))
-            fits = [entry for entry, place in places if place.get("os") == "linux" and place.get("architecture") == arch]
+            fits = [
+                entry for entry, place in places if place.get("os") == "linux" and place.get("architecture") == arch
+            ]
             if not fits:
                 return found
             content = _json(self._ask(name, f"manifests/{fits[0].get('digest')}", "GET", MANIFEST))
@@ -152,7 +154,7 @@ class Client:
             raise RegistryError("unreachable", f"{self.base.host}: TLS failed: {_why(error)}") from None
         except requests.exceptions.RequestException as error:
             raise RegistryError("unreachable", f"{self.base.host}: no answer: {_why(error)}") from None
-        except ValueError:  # oras: "Cannot respond to request for authentication."
+        except (ValueError, AttributeError):  # oras, where it has no login to answer with
             raise RegistryError("denied", f"{self.base.host}/{full}: the registry wants a login") from None
 
     def _registry(self, full: str) -> Any:

@@ -19,7 +19,9 @@ ENTRY = {
 def faults_of(section: str, entry: Any, file: str, item: str, schemas: Path) -> list[Fault]:
     """What is wrong with one entry of a section."""
     checker = _checker(section, str(schemas))
-    errors = sorted(checker.iter_errors(entry), key=lambda error: ([str(part) for part in error.absolute_path], error.message))
+    errors = sorted(
+        checker.iter_errors(entry), key=lambda error: ([str(part) for part in error.absolute_path], error.message)
+    )
     faults: list[Fault] = []
     for error in errors:
         deepest = _deepest(error)
@@ -34,7 +36,9 @@ def _absent(error: Any, file: str, item: str) -> list[Fault]:
     for name in error.validator_value:
         if name not in error.instance:
             about = fields.get(name, {}).get("description", "").rstrip(".")
-            faults.append(Fault(file, item, ".".join([*path, name]), "nothing", f"a value ({about})" if about else "a value"))
+            faults.append(
+                Fault(file, item, ".".join([*path, name]), "nothing", f"a value ({about})" if about else "a value")
+            )
     return faults
 
 
@@ -74,7 +78,9 @@ def _checker(section: str, schemas: str) -> Any:
     try:
         from jsonschema import Draft202012Validator
     except ImportError:
-        fault = Fault("verl_catalog_extra", "", "", "no Python package jsonschema", "jsonschema, to check it", f"Run: {MISSING}")
+        fault = Fault(
+            "verl_catalog_extra", "", "", "no Python package jsonschema", "jsonschema, to check it", f"Run: {MISSING}"
+        )
         raise CatalogError([fault]) from None
     name, path = ENTRY[section]
     whole = json.loads((Path(schemas) / f"{name}.json").read_text())

@@ -32,7 +32,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     compare.add_argument("--only", metavar="ID", action="append", default=[], help="this image only (repeatable)")
     compare.add_argument("--quick", action="store_true", help="read sizes and labels of new and changed images only")
     compare.add_argument("--catalog", metavar="DIR", type=Path, default=HERE, help="the catalog's folder")
-    compare.add_argument("--extra", metavar="FILE", action="append", default=[], help="an overlay as in verl_catalog_extra")
+    compare.add_argument(
+        "--extra", metavar="FILE", action="append", default=[], help="an overlay as in verl_catalog_extra"
+    )
     compare.add_argument("--timeout", metavar="SECONDS", type=_positive, default=30, help="per request (30)")
     compare.add_argument("--max-wait", metavar="SECONDS", type=float, default=60,
                          help="how long to wait in all where the registry limits requests (60)")  # fmt: skip

@@ -42,7 +42,9 @@ class Registry(ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
 
-    def add(self, ref: str, arch: str = "amd64", layers: tuple[int, ...] = (7_000_000_000, 5_000_000_000), **labels: str) -> str:
+    def add(
+        self, ref: str, arch: str = "amd64", layers: tuple[int, ...] = (7_000_000_000, 5_000_000_000), **labels: str
+    ) -> str:
         """Put an image under repository:tag; returns its digest. Layers are only numbers: nobody pulls them."""
         name, _, tag = ref.partition(":")
         media_type, content = self.image(name, arch, layers, labels)
@@ -55,17 +57,44 @@ class Registry(ThreadingHTTPServer):
         for arch in arches:
             media_type, content = self.image(name, arch, (3_000_000_000,), {"arch": arch})
             digest = self._tag(name, digest_of(content), media_type, content)
-            entries.append({"mediaType": media_type, "digest": digest, "size": len(content), "platform": {"os": "linux", "architecture": arch}})
-        entries.append({"mediaType": MANIFEST, "digest": digest_of(b"-"), "size": 1, "platform": {"os": "unknown", "architecture": "unknown"}})
+            entries.append(
+                {
+                    "mediaType": media_type,
+                    "digest": digest,
+                    "size": len(content),
+                    "platform": {"os": "linux", "architecture": arch},
+                }
+            )
+        entries.append(
+            {
+                "mediaType": MANIFEST,
+                "digest": digest_of(b"-"),
+                "size": 1,
+                "platform": {"os": "unknown", "architecture": "unknown"},
+            }
+        )
         content = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode()
         return self._tag(name, tag, INDEX, content)
 
     def image(self, name: str, arch: str, layers: tuple[int, ...], labels: dict[str, str]) -> tuple[str, bytes]:
         config = json.dumps({"os": "linux", "architecture": arch, "config": {"Labels": labels or None}}).encode()
         self.blobs[name, digest_of(config)] = config
-        parts = [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest_of(b"%d" % size), "size": size} for size in layers]
-        about = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest_of(config), "size": len(config)}
-        return MANIFEST, json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": about, "layers": parts}).encode()
+        parts = [
+            {
+                "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+                "digest": digest_of(b"%d" % size),
+                "size": size,
+            }
+            for size in layers
+        ]
+        about = {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": digest_of(config),
+            "size": len(config),
+        }
+        return MANIFEST, json.dumps(
+            {"schemaVersion": 2, "mediaType": MANIFEST, "config": about, "layers": parts}
+        ).encode()
 
     def _tag(self, name: str, tag: str, media_type: str, content: bytes) -> str:
         digest = digest_of(content)

@@ -194,7 +194,9 @@ def test_tested_has_evidence(image: dict) -> None:
         if version not in named["ci"]:
             assert version in named["docs"]
             newest = newest_engines(version)
-            assert not newest or any(series(name, image["engines"][name]) == newest.get(name) for name in image["engines"])
+            assert not newest or any(
+                series(name, image["engines"][name]) == newest.get(name) for name in image["engines"]
+            )
     for version in image["serves"]["documented"]:
         assert version in named["docs"] and version not in named["ci"]
         newest = newest_engines(version)
@@ -313,11 +315,15 @@ def test_forward_compatibility_is_one_rule() -> None:
 
 
 def test_architectures_and_products_agree() -> None:
-    of_capability = {code: name for name, part in GPUS["architectures"].items() for code in part["compute_capabilities"]}
+    of_capability = {
+        code: name for name, part in GPUS["architectures"].items() for code in part["compute_capabilities"]
+    }
     for code, part in GPUS["compute_capabilities"].items():
         assert part["architecture"] == of_capability[code]
     for product in GPUS["products"]:
-        architecture = GPUS["architectures"][GPUS["compute_capabilities"][product["compute_capability"]]["architecture"]]
+        architecture = GPUS["architectures"][
+            GPUS["compute_capabilities"][product["compute_capability"]]["architecture"]
+        ]
         allowed = {architecture["open_kernel_modules"]}
         if product["name"] == "GH200":
             allowed = {"required"}  # Grace-Hopper needs the open modules, other Hoppers may have them
@@ -331,13 +337,15 @@ def test_architectures_and_products_agree() -> None:
     ("printed", "name"),
     [
         ("NVIDIA H100 80GB HBM3", "H100"), ("NVIDIA H100 PCIe", "H100 PCIe"), ("NVIDIA H100 NVL", "H100 NVL"),
-        ("NVIDIA A100-SXM4-80GB", "A100"), ("NVIDIA A100-PCIE-40GB", "A100 PCIe"), ("NVIDIA A100 80GB PCIe", "A100 PCIe"),
+        ("NVIDIA A100-SXM4-80GB", "A100"), ("NVIDIA A100-PCIE-40GB", "A100 PCIe"),
+        ("NVIDIA A100 80GB PCIe", "A100 PCIe"),
         ("NVIDIA A800-SXM4-80GB", "A800"), ("NVIDIA H20", "H20"), ("NVIDIA H200", "H200"), ("NVIDIA L40S", "L40S"),
         ("NVIDIA GeForce RTX 4090", "GeForce RTX 4090"), ("NVIDIA GeForce RTX 5090", "GeForce RTX 5090"),
         ("NVIDIA GeForce RTX 2080 SUPER", "GeForce RTX 2080"), ("NVIDIA RTX A6000", "RTX A6000"),
         ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada"), ("Tesla V100-SXM2-32GB", "V100"), ("Tesla T4", "T4"),
         ("NVIDIA B200", "B200"), ("NVIDIA GB200", "GB200"), ("NVIDIA B300 SXM6 AC", "B300"), ("NVIDIA A10G", "A10G"),
-        ("NVIDIA GH200 480GB", "GH200"), ("NVIDIA GB10", "GB10"), ("h100", "H100"), ("rtx4090", "GeForce RTX 4090"), ("rtx", None), ("", None),
+        ("NVIDIA GH200 480GB", "GH200"), ("NVIDIA GB10", "GB10"), ("h100", "H100"),
+        ("rtx4090", "GeForce RTX 4090"), ("rtx", None), ("", None),
     ],
 )  # fmt: skip
 def test_gpus_are_found_by_what_nvidia_smi_prints(printed: str, name: str | None) -> None:
@@ -361,10 +369,17 @@ def test_other_vendors_name_an_image_and_its_command() -> None:
 def test_the_toolkits_safety() -> None:
     toolkit = CUDA["toolkit"]
     assert Version(toolkit["default_version"]) >= Version(toolkit["security_floor"]["version"])
-    assert all(Version(part["fixed"]) <= Version(toolkit["security_floor"]["version"]) for part in toolkit["advisories"].values())
+    assert all(
+        Version(part["fixed"]) <= Version(toolkit["security_floor"]["version"])
+        for part in toolkit["advisories"].values()
+    )
 
 
 def test_no_file_points_to_reference_material() -> None:
-    for path in [*HERE.rglob("*.yml"), *HERE.rglob("*.json"), *Path(__file__).parents[3].glob("src/verl_provision/catalog/*")]:
+    for path in [
+        *HERE.rglob("*.yml"),
+        *HERE.rglob("*.json"),
+        *Path(__file__).parents[3].glob("src/verl_provision/catalog/*"),
+    ]:
         if path.is_file() and path.suffix != ".pyc":
             assert "/work/" not in path.read_text(), path

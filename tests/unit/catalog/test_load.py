@@ -62,7 +62,10 @@ def test_a_missing_file_is_named(own: Path) -> None:
     assert "No such file" in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["images: [", "images: 3", "- 1", "", "images: {}", "\x00", "a: &a [*a]", "x: !!python/object:os.system 1"])
+@pytest.mark.parametrize(
+    "content",
+    ["images: [", "images: 3", "- 1", "", "images: {}", "\x00", "a: &a [*a]", "x: !!python/object:os.system 1"],
+)
 def test_a_broken_file_is_named(own: Path, content: str) -> None:
     (own / "images.yml").write_text(content)
     with pytest.raises(CatalogError) as caught:
@@ -93,7 +96,9 @@ except CatalogError as error:
 
 
 def test_a_plain_run_needs_pyyaml_only() -> None:
-    done = subprocess.run([sys.executable, "-c", NO_JSONSCHEMA], env={"PYTHONPATH": str(SRC)}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", NO_JSONSCHEMA], env={"PYTHONPATH": str(SRC)}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "jsonschema" in done.stdout and "pip install" in done.stdout
 

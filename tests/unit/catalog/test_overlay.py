@@ -36,7 +36,11 @@ def refused(extra: Any) -> CatalogError:
 
 
 def test_the_lab_sets_digests_and_sizes_by_ref() -> None:
-    extra = {"images": [{"ref": "verlai/verl:vllm024.latest", "digest": DIGEST, "size_gb": {"compressed": 0.01, "unpacked": 0.02}}]}
+    extra = {
+        "images": [
+            {"ref": "verlai/verl:vllm024.latest", "digest": DIGEST, "size_gb": {"compressed": 0.01, "unpacked": 0.02}}
+        ]
+    }
     after = load(extra=extra)
     changed = image(after, "vllm024")
     assert changed["digest"] == DIGEST
@@ -60,7 +64,12 @@ def test_by_id_even_the_ref_may_change() -> None:
 def test_lists_are_replaced() -> None:
     after = load(extra={"images": [{"id": "vllm024", "defects": [], "serves": {"tested": ["0.9.0", "0.9.1"]}}]})
     assert image(after, "vllm024")["defects"] == []
-    assert image(after, "vllm024")["serves"] == {"tested": ["0.9.0", "0.9.1"], "documented": [], "floor_only": ["0.8.0"], "inherited": {}}
+    assert image(after, "vllm024")["serves"] == {
+        "tested": ["0.9.0", "0.9.1"],
+        "documented": [],
+        "floor_only": ["0.8.0"],
+        "inherited": {},
+    }
 
 
 def test_a_new_image() -> None:
@@ -81,7 +90,8 @@ def test_a_new_image_must_be_complete(field: str) -> None:
 def test_all_that_is_missing_is_said_at_once() -> None:
     error = refused({"images": [{"id": "mine"}]})
     assert {fault.field for fault in error.faults} == {
-        "ref", "arch", "python", "cuda", "torch", "engines", "trainers", "compute_capabilities.sass", "compute_capabilities.minimum",
+        "ref", "arch", "python", "cuda", "torch", "engines", "trainers", "compute_capabilities.sass",
+        "compute_capabilities.minimum",
     }  # fmt: skip
 
 
@@ -122,7 +132,10 @@ def test_files_and_several_of_them(tmp_path: Path) -> None:
         ({"images": [{"id": "vllm024", "digest": "latest"}]}, ["vllm024: digest", "'latest'", "sha256"]),
         ({"images": [{"id": "vllm024", "colour": "red"}]}, ["vllm024: colour", "an unknown field"]),
         ({"images": [{"id": "vllm024", "arch": ["riscv"]}]}, ["arch.0", "x86_64, aarch64"]),
-        ({"images": [{"id": "vllm024", "serves": {"tested": ["9.9"]}}]}, ["serves.tested", "9.9", "a release of the catalog", "0.9.1"]),
+        (
+            {"images": [{"id": "vllm024", "serves": {"tested": ["9.9"]}}]},
+            ["serves.tested", "9.9", "a release of the catalog", "0.9.1"],
+        ),
         ({"images": [{"id": "vllm024", "ref": "verlai/verl:sgl0512.latest"}]}, ["these belong to two"]),
         ({"images": [{"id": "vllm024", 3: 4}]}, ["found int", "a key that is text"]),
         ({"schema_version": 2}, ["schema_version", "found 2"]),
@@ -145,15 +158,21 @@ def test_nothing_extra() -> None:
     assert load(extra=None) == load(extra=[]) == load(extra={}) == load(extra=()) == PLAIN
 
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.binary(max_size=4) | st.dates()
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.binary(max_size=4) | st.dates()
+)
 FIELDS = st.sampled_from(sorted(image(PLAIN, "vllm024"))) | st.text(max_size=8)
 KEYS = FIELDS | SCALARS.filter(lambda key: key == key)
-JUNK = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12)
+JUNK = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12
+)
 ENTRY = JUNK | st.fixed_dictionaries(
     {"id": st.sampled_from(["vllm024", "mine"]) | JUNK},
     optional={name: JUNK for name in ("ref", "digest", "serves", "cuda", "defects", "size_gb", "compute_capabilities")},
 )
-EXTRA = JUNK | st.dictionaries(st.sampled_from(["images", "releases", "gpus", "schema_version", "x"]), JUNK | st.lists(ENTRY, max_size=3))
+EXTRA = JUNK | st.dictionaries(
+    st.sampled_from(["images", "releases", "gpus", "schema_version", "x"]), JUNK | st.lists(ENTRY, max_size=3)
+)
 
 
 @settings(max_examples=150, deadline=None)
