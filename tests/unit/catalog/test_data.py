@@ -5,12 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from jsonschema import Draft202012Validator
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from verl_provision.catalog import find, load
-from verl_provision.catalog.load import HERE, read
+from verl_provision.catalog.load import HERE, Loader, read
 from verl_provision.catalog.patches import order
 
 CATALOG = load()
@@ -54,21 +55,19 @@ def test_the_schemas_are_strict(name: str) -> None:
 
 def test_no_key_is_written_twice() -> None:
     """YAML would silently keep the last."""
+
+    def look(node: yaml.Node, path: Path) -> None:
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value]
+            assert len(set(keys)) == len(keys), f"{path.name}{node.start_mark}: {sorted(keys)}"
+            for _, value in node.value:
+                look(value, path)
+        elif isinstance(node, yaml.SequenceNode):
+            for value in node.value:
+                look(value, path)
+
     for path in HERE.glob("*.yml"):
-        stack: list[tuple[int, set[str]]] = []
-        for number, line in enumerate(path.read_text().splitlines(), 1):
-            match = re.match(r"^( *)(- )?([\w\".-]+):( |$)", line)
-            if not match or line.lstrip().startswith("#"):
-                continue
-            depth = len(match[1]) + len(match[2] or "")
-            while stack and stack[-1][0] > depth:
-                stack.pop()
-            if match[2] or not stack or stack[-1][0] < depth:
-                if stack and stack[-1][0] == depth:
-                    stack.pop()
-                stack.append((depth, set()))
-            assert match[3] not in stack[-1][1], f"{path.name}:{number}: {match[3]} again"
-            stack[-1][1].add(match[3])
+        look(yaml.compose(path.read_text(), Loader), path)
 
 
 def test_every_section_has_its_sources() -> None:
