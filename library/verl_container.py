@@ -341,12 +341,12 @@ class Container:
         try:
             self.create()
             self.start()
-        except cli.CliError:
+        except cli.CliError as error:
             self.engine.run("rm", "-f", self.name)
             self.engine.must("rename", found["Id"], self.name)
             if was_running:
                 self.engine.run("start", found["Id"])
-            raise
+            raise cli.CliError("{0} The old container is back in its place.".format(error), fix=error.fix) from error
         self.engine.must("rm", "-f", found["Id"])
         self.actions.insert(0, "removed")
 

@@ -104,6 +104,7 @@ try:
 except ImportError:
     import importlib_metadata as metadata
 path, guard = sys.argv[1], sys.argv[2:]
+os.chdir("/")
 def version(name):
     try:
         return metadata.version(name)
@@ -117,7 +118,6 @@ try:
         verl["path"] = direct.get("url", "")[len("file://"):]
 except Exception:
     pass
-os.chdir("/")
 try:
     spec = importlib.util.find_spec("verl")
     verl["origin"] = spec.origin if spec else None
@@ -177,7 +177,8 @@ class Install:
         """Whether verl is what the checkout holds."""
         verl = found["verl"]
         same = normal(verl["version"]) == normal(found["source"]) if found["source"] else bool(verl["version"])
-        return verl["path"] == self.want["path"] and same
+        inside = (verl["origin"] or "").startswith(self.want["path"].rstrip("/") + "/")
+        return inside and same
 
     def pip(self, found):
         """Run pip inside."""
@@ -248,7 +249,7 @@ class Install:
         if not self.in_place(after):
             raise cli.CliError(
                 "verl is {0} from {1} after the installation, expected {2} from {3}.".format(
-                    after["verl"]["version"], after["verl"]["path"], after["source"], self.want["path"]
+                    after["verl"]["version"], after["verl"]["origin"], after["source"], self.want["path"]
                 )
             )
         self.answer(True, before, after)

@@ -82,7 +82,7 @@ class Checkout:
         rc, out, err = self.git(*argv, **kwargs)
         if rc != 0:
             raise cli.CliError("`git {0}` failed (exit {1}): {2}".format(argv[0], rc, (err or out).strip()[-600:]))
-        return out.strip()
+        return out.rstrip()
 
     def head(self):
         """Return the commit that's checked out, or None."""

@@ -1,0 +1,96 @@
+#!/usr/bin/python
+"""Module verl_preflight: does everything exist that a plan will fetch?"""
+
+DOCUMENTATION = r"""
+module: verl_preflight
+short_description: Asks whether everything exists that a plan will fetch
+version_added: "0.1.0"
+author: verl-provision
+description:
+  - Asks registries for manifests, repositories for packages and keys, git servers for tags and package indexes for versions, all
+    at once, from the host that it runs on. Nothing on the host changes.
+  - Something that's missing is an answer with C(ok) false, what was found and what to do; the module itself doesn't fail.
+options:
+  requests:
+    description:
+      - What to ask for. Each has an C(id) and a C(kind), and the kind's own fields.
+      - C(registry_manifest) has C(ref), C(digest), C(arch) and C(mirrors). C(url) has C(url). C(gpg_key) has C(url) and
+        C(fingerprint). C(apt_package) has C(url) (the folder of the Packages file) and C(packages), a list of C(name) and
+        C(version). C(git_ref) has C(repo) and C(version). C(pypi) has C(name), C(version), C(indexes) and
+        C(python).
+    type: list
+    elements: dict
+    required: true
+  registry_logins:
+    description: Logins by registry, each with C(username) and C(password).
+    type: dict
+    default: {}
+  timeout:
+    description: Seconds for one request over the network.
+    type: int
+    default: 20
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Ask for an image
+  verl_preflight:
+    requests:
+      - id: image
+        kind: registry_manifest
+        ref: verlai/verl:vllm024.latest
+        arch: x86_64
+"""
+
+RETURN = r"""
+answers:
+  description: One per request, in their order.
+  type: list
+  elements: dict
+  returned: always
+  sample:
+    - id: image
+      kind: registry_manifest
+      ok: true
+      found: manifest sha256:7f3e0d2a91bc
+      needed: image verlai/verl:vllm024.latest
+      fix: null
+      data: {digest: "sha256:7f3e0d2a91bc...", platforms: [linux/amd64]}
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.verl_container import preflight
+
+
+def main():
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "requests": {"type": "list", "elements": "dict", "required": True},
+            "registry_logins": {"type": "dict", "default": {}, "no_log": True},
+            "timeout": {"type": "int", "default": 20},
+        },
+        supports_check_mode=True,
+    )
+    requests = module.params["requests"]
+    for request in requests:
+        if not request.get("id") or request.get("kind") not in preflight.KINDS:
+            module.fail_json(
+                msg="request {0}: an id and one of these kinds are needed: {1}".format(
+                    request, ", ".join(sorted(preflight.KINDS))
+                )
+            )
+    context = {"timeout": module.params["timeout"], "registry_logins": module.params["registry_logins"]}
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        answers = list(pool.map(lambda request: preflight.ask(request, context), requests))
+    module.exit_json(changed=False, answers=answers, host=preflight.host_name())
+
+
+if __name__ == "__main__":
+    main()

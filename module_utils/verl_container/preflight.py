@@ -1,0 +1,337 @@
+"""One function per kind of thing that a plan fetches. Each returns (ok, found, data) or raises Missing with a fix."""
+
+import gzip
+import json
+import lzma
+import os
+import re
+import sys
+
+from ansible.module_utils.verl_container import cli, openpgp, registry, web
+
+
+class Missing(Exception):
+    """It isn't there, or isn't what's needed."""
+
+    def __init__(self, found, fix, needed=None, data=None):
+        super().__init__(found)
+        self.found = found
+        self.fix = fix
+        self.needed = needed
+        self.data = data or {}
+
+
+def hide(text):
+    """Return text without the user part of URLs."""
+    return re.sub(r"://[^/@\s]+@", "://", str(text))
+
+
+def hub_mirrors(path="/etc/docker/daemon.json"):
+    """Return the Docker Hub mirrors that this host's engine uses."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            return list(json.load(handle).get("registry-mirrors") or [])
+    except (OSError, ValueError, AttributeError):
+        return []
+
+
+def registry_manifest(request, context):
+    """The image's manifest is there for this platform; resolves a tag to its digest."""
+    reference = request["ref"]
+    name, repository, tag = registry.parse(reference)
+    wanted = request.get("digest") or tag
+    login = (context.get("registry_logins") or {}).get(name)
+    places = []
+    if name in registry.HUB:
+        for mirror in list(request.get("mirrors") or []) + hub_mirrors():
+            places.append(registry.Registry(name, None, context["timeout"], base=mirror))
+    places.append(registry.Registry(name, login, context["timeout"]))
+    failures = []
+    for place in places:
+        try:
+            found = place.manifest(repository, wanted)
+            break
+        except web.WebError as error:
+            failures.append(error)
+        except ValueError as error:
+            failures.append(web.WebError("the answer is no manifest: {0}".format(error)))
+    else:
+        error = next((failure for failure in failures if failure.status), failures[-1])
+        if error.status == 404:
+            what = "digest" if request.get("digest") else "tag"
+            raise Missing(
+                "{0} has no {1} {2} in {3}".format(name, what, wanted, repository),
+                "look which tags there are, then correct verl_image or the catalog; or unset verl_mirror_registry",
+            )
+        if error.status in (401, 403):
+            raise Missing(
+                "{0} refuses access to {1} ({2})".format(name, repository, error),
+                "is the name right? A private one needs container_image_registry_username and _password",
+            )
+        if error.status == 429:
+            raise Missing(
+                "{0} limits requests ({1})".format(name, error), "wait, log in, or use a mirror: verl_mirror_registry"
+            )
+        raise Missing(
+            "{0} can't be asked: {1}".format(name, error),
+            "curl -I https://{0}/v2/ on this host; set verl_mirror_registry or verl_proxy".format(name),
+        )
+    architecture = registry.ARCHITECTURES.get(request.get("arch"), request.get("arch") or "amd64")
+    platform = "linux/" + architecture
+    if found["platforms"] and platform not in found["platforms"]:
+        raise Missing(
+            "only for {0}".format(", ".join(sorted(set(found["platforms"])))),
+            "choose an image that is built for {0}".format(platform),
+            needed=platform,
+        )
+    found["insecure"] = place.insecure
+    return "manifest {0}".format(found["digest"][:19]), found
+
+
+def url(request, context):
+    """A URL answers."""
+    try:
+        answer = web.get(request["url"], timeout=context["timeout"], limit=1024)
+    except web.WebError as error:
+        raise Missing(
+            "{0}: {1}".format(hide(request["url"]), error), "curl -fsSIL {0}".format(hide(request["url"]))
+        ) from error
+    return "HTTP {0}".format(answer.status), {}
+
+
+def gpg_key(request, context):
+    """The key has the expected fingerprint."""
+    try:
+        data = web.get(request["url"], timeout=context["timeout"], limit=1024 * 1024).body
+        found = openpgp.fingerprints(data)
+    except web.WebError as error:
+        raise Missing(
+            "{0}: {1}".format(hide(request["url"]), error), "curl -fsSL {0} | head".format(hide(request["url"]))
+        ) from error
+    except openpgp.NotAKey as error:
+        raise Missing(
+            "{0}: {1}".format(hide(request["url"]), error), "curl -fsSL {0} | head".format(hide(request["url"]))
+        ) from error
+    wanted = openpgp.normal(request["fingerprint"])
+    if found != [wanted]:
+        raise Missing(
+            "key with fingerprint {0}".format(", ".join(found)),
+            "find out from the repository's owner which key is right before you change the expected fingerprint",
+            needed="key with fingerprint {0}".format(wanted),
+        )
+    return "key {0}".format(wanted), {"fingerprint": wanted}
+
+
+def packages_index(base, timeout):
+    """Return the text of a repository's Packages file, compressed or not."""
+    last = None
+    for suffix, unpack in ((".gz", gzip.decompress), (".xz", lzma.decompress), ("", lambda data: data)):
+        try:
+            return unpack(web.get("{0}/Packages{1}".format(base.rstrip("/"), suffix), timeout=timeout).body).decode()
+        except web.WebError as error:
+            if last is None or error.status != 404:
+                last = error
+            if error.status is None:
+                break
+        except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+            last = web.WebError("Packages{0} is damaged: {1}".format(suffix, error))
+    raise last
+
+
+def versions_in(index):
+    """Return {package: [versions]} of a Packages file."""
+    found = {}
+    for stanza in index.split("\n\n"):
+        name = re.search(r"^Package: *(\S+)", stanza, re.MULTILINE)
+        version = re.search(r"^Version: *(\S+)", stanza, re.MULTILINE)
+        if name and version:
+            found.setdefault(name.group(1), []).append(version.group(1))
+    return found
+
+
+def apt_package(request, context):
+    """The repository has these packages in these versions."""
+    base = request["url"]
+    try:
+        index = versions_in(packages_index(base, context["timeout"]))
+    except web.WebError as error:
+        raise Missing(
+            "{0}/Packages: {1}".format(hide(base), error),
+            "curl -fsSI {0}/Packages.gz; is this the right repository or mirror?".format(hide(base)),
+        ) from error
+    lacking = []
+    for package in request["packages"]:
+        have = index.get(package["name"], [])
+        if package.get("version") and package["version"] not in have:
+            newest = ", ".join(have[-3:]) or "none"
+            lacking.append("{0} {1} (it has {2})".format(package["name"], package["version"], newest))
+        elif not have:
+            lacking.append(package["name"])
+    if lacking:
+        raise Missing(
+            "{0} lacks {1}".format(hide(base), "; ".join(lacking)), "choose a version that the repository has"
+        )
+    return "{0} packages".format(len(request["packages"])), {}
+
+
+def refs_over_http(repo, timeout):
+    """Return {ref: commit} by git's own HTTP protocol, for hosts that have no git yet."""
+    answer = web.get(repo.rstrip("/") + "/info/refs?service=git-upload-pack", timeout=timeout)
+    found = {}
+    data, at = answer.body, 0
+    if re.match(rb"^[0-9a-f]{40}\t", data):  # a "dumb" server: the file itself
+        lines = data.decode("utf-8", "replace").splitlines()
+        return dict(reversed(line.split("\t")) for line in lines if "\t" in line)
+    while at + 4 <= len(data):
+        try:
+            size = int(data[at : at + 4], 16)
+        except ValueError as error:
+            raise web.WebError("the answer is not git's") from error
+        if size < 4:
+            at += 4
+            continue
+        line = data[at + 4 : at + size].split(b"\0")[0].decode("utf-8", "replace").strip()
+        at += size
+        match = re.match(r"^([0-9a-f]{40}) (\S+)$", line)
+        if match:
+            found[match.group(2)] = match.group(1)
+    return found
+
+
+def git_ref(request, context):
+    """The repository has this tag (a commit can only be found out by fetching it)."""
+    repo, version = request["repo"], request["version"]
+    if cli.which("git"):
+        rc, out, err = cli.run(["git", "ls-remote", "--tags", repo], timeout=context["timeout"] * 3)
+        if rc != 0:
+            raise Missing(
+                "{0} can't be asked: {1}".format(hide(repo), hide(((err or out).strip().splitlines() or ["no answer"])[-1])),
+                "git ls-remote {0} on this host; set verl_mirror_git or verl_proxy".format(hide(repo)),
+            )
+        refs = dict(reversed(line.split("\t")) for line in out.splitlines() if "\t" in line)
+    elif repo.startswith(("http://", "https://")):
+        try:
+            refs = refs_over_http(repo, context["timeout"])
+        except web.WebError as error:
+            raise Missing(
+                "{0} can't be asked: {1}".format(hide(repo), error), "set verl_mirror_git or verl_proxy"
+            ) from error
+    else:
+        return "not asked: no git on this host yet", {"verified": False}
+    if re.match(r"^[0-9a-f]{40}$", version):
+        return "repository answers", {"commit": version, "verified": version in refs.values()}
+    commit = refs.get("refs/tags/{0}^{{}}".format(version)) or refs.get("refs/tags/{0}".format(version))
+    if not commit:
+        tags = sorted(ref[10:] for ref in refs if ref.startswith("refs/tags/") and not ref.endswith("^{}"))
+        raise Missing(
+            "{0} has no tag {1} (it has {2})".format(hide(repo), version, ", ".join(tags[-5:]) or "none"),
+            "choose a verl_version that it has, or set verl_mirror_git",
+        )
+    return "commit {0}".format(commit[:12]), {"commit": commit}
+
+
+def bundled_pip(python, timeout=20):
+    """Return the path of the pip that comes with Python's ensurepip, or None."""
+    script = (
+        "import ensurepip, glob, os; "
+        "print((glob.glob(os.path.join(os.path.dirname(ensurepip.__file__), '_bundled', 'pip-*.whl')) "
+        "or glob.glob('/usr/share/python-wheels/pip-*.whl') or [''])[0])"
+    )
+    rc, out, _err = cli.run([python, "-c", script], timeout=timeout)
+    return out.strip() or None if rc == 0 else None
+
+
+def pypi(request, context):
+    """One of the `indexes` (None: the configured one) has this version; the role tries them in the same order."""
+    refusal = None
+    for index in request.get("indexes") or [None]:
+        try:
+            return _pypi(request, index, context)
+        except Missing as missing:
+            refusal = missing
+    raise refusal
+
+
+def _pypi(request, index, context):
+    """Asked through the host's pip, so that its configuration and mirror count."""
+    python = request.get("python") or sys.executable
+    argv, env = [python, "-m", "pip"], {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "PIP_RETRIES": "1"}
+    if cli.run(argv + ["--version"], timeout=30)[0] != 0:
+        wheel = bundled_pip(python)
+        if not wheel:
+            return "not asked: no pip on this host yet", {"verified": False}
+        env["PYTHONPATH"] = wheel
+    argv += ["index", "versions", request["name"], "--pre"]
+    if index:
+        argv += ["--index-url", index]
+    if request.get("python_version"):
+        argv += ["--python-version", request["python_version"], "--only-binary=:all:"]
+    rc, out, err = cli.run(argv, timeout=context["timeout"] * 4, env=env)
+    where = hide(index or "the configured package index")
+    if rc != 0:
+        raise Missing(
+            "{0} can't be asked for {1}: {2}".format(where, request["name"], hide(((err or out).strip().splitlines() or ["no answer"])[-1])),
+            "{0} -m pip index versions {1} on this host; set verl_mirror_pypi or verl_proxy".format(
+                python, request["name"]
+            ),
+        )
+    match = re.search(r"^Available versions: (.*)$", out, re.MULTILINE)
+    have = [text.strip() for text in match.group(1).split(",")] if match else []
+    wanted = request.get("version")
+    if wanted and not any(version == wanted or version.split("+")[0] == wanted for version in have):
+        raise Missing(
+            "{0} has {1} {2}, not {3}".format(where, request["name"], ", ".join(have[:5]) or "in no version", wanted),
+            "choose a version that the index has; a mirror may lag behind: verl_mirror_pypi",
+        )
+    return "{0} {1}".format(request["name"], wanted or (have[0] if have else "")), {"newest": have[0] if have else None}
+
+
+KINDS = {
+    "apt_package": apt_package,
+    "git_ref": git_ref,
+    "gpg_key": gpg_key,
+    "pypi": pypi,
+    "registry_manifest": registry_manifest,
+    "url": url,
+}
+
+
+def needed(request):
+    """Return what a request needs, in words."""
+    kind = request["kind"]
+    if kind == "registry_manifest":
+        return "image {0}".format(request["ref"] + ("@" + request["digest"] if request.get("digest") else ""))
+    if kind == "apt_package":
+        names = [package["name"] + " " + (package.get("version") or "") for package in request["packages"]]
+        return "packages {0}".format(", ".join(name.strip() for name in names))
+    if kind == "git_ref":
+        return "{0} in {1}".format(request["version"], hide(request["repo"]))
+    if kind == "pypi":
+        return "{0} {1}".format(request["name"], request.get("version") or "").strip()
+    return hide(request.get("url", ""))
+
+
+def ask(request, context):
+    """Return the answer to one request: {id, kind, ok, found, needed, fix, data}."""
+    answer = {
+        "id": request["id"],
+        "kind": request["kind"],
+        "ok": False,
+        "needed": needed(request),
+        "fix": None,
+        "data": {},
+    }
+    try:
+        answer["found"], answer["data"] = KINDS[request["kind"]](request, context)
+        answer["ok"] = True
+    except Missing as error:
+        answer.update(found=error.found, fix=error.fix, data=error.data)
+        answer["needed"] = error.needed or answer["needed"]
+    except Exception as error:  # one odd answer must not hide the others
+        answer.update(found="{0}: {1}".format(type(error).__name__, hide(error)), fix="run again with -vvv")
+    return answer
+
+
+def host_name():
+    """Return this host's name."""
+    return os.uname().nodename

@@ -1,0 +1,90 @@
+"""Fingerprints, compared with gpg's own, and keys that must not get in place."""
+
+import shutil
+import subprocess
+
+import pytest
+
+
+@pytest.fixture
+def lib():
+    """The functions under test."""
+    from ansible.module_utils.verl_container import openpgp
+
+    return openpgp
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    """Three real keys made by gpg: {kind: (armored, binary, fingerprint)}."""
+    if not shutil.which("gpg"):
+        pytest.skip("gpg isn't installed")
+    home = tmp_path_factory.mktemp("gnupg")
+    home.chmod(0o700)
+    gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
+    made = {}
+    for kind in ("rsa2048", "ed25519"):
+        user = f"{kind} <{kind}@example.org>"
+        subprocess.run([*gpg, "--quick-generate-key", user, kind, "sign", "never"], check=True, capture_output=True)
+        listed = subprocess.run([*gpg, "--with-colons", "--list-keys", user], check=True, capture_output=True, text=True)
+        print_ = next(line.split(":")[9] for line in listed.stdout.splitlines() if line.startswith("fpr"))
+        binary = subprocess.run([*gpg, "--export", user], check=True, capture_output=True).stdout
+        armored = subprocess.run([*gpg, "--armor", "--export", user], check=True, capture_output=True).stdout
+        assert armored.startswith(b"-----BEGIN")
+        made[kind] = (armored, binary, print_)
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, capture_output=True)
+    return made
+
+
+@pytest.mark.parametrize("kind", ["rsa2048", "ed25519"])
+def test_the_fingerprint_is_gpgs(lib, keys, kind):
+    armored, binary, wanted = keys[kind]
+    assert lib.fingerprints(armored) == [wanted]
+    assert lib.fingerprints(binary) == [wanted]
+    assert lib.dearmor(armored) == binary
+    assert lib.fingerprints(armored.replace(b"\n", b"\r\n")) == [wanted]
+
+
+def test_every_key_of_a_file_counts(lib, keys):
+    both = keys["rsa2048"][0] + keys["ed25519"][0]
+    assert lib.fingerprints(both) == [keys["rsa2048"][2], keys["ed25519"][2]]
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>Sign in</html>", b"\x99\x01", b"\x80", b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n!!\n-----END PGP PUBLIC KEY BLOCK-----\n"])
+def test_anything_else_is_no_key(lib, data):
+    with pytest.raises(lib.NotAKey):
+        lib.fingerprints(data)
+
+
+def test_people_write_fingerprints_in_many_ways(lib):
+    assert lib.normal("0xc95b 321b 61e8 8c18 09c4  f759 ddca e044 f796 ecb0") == "C95B321B61E88C1809C4F759DDCAE044F796ECB0"
+
+
+def test_a_key_with_the_right_fingerprint_is_put_in_place_once(module, keys, tmp_path):
+    armored, binary, fingerprint = keys["ed25519"]
+    (tmp_path / "key").write_bytes(armored)
+    args = {"url": f"file://{tmp_path}/key", "fingerprint": fingerprint.lower(), "dest": str(tmp_path / "a" / "b.gpg")}
+    planned = module("verl_signing_key", args, check=True)
+    assert planned["changed"]
+    assert not (tmp_path / "a").exists()
+    assert module("verl_signing_key", args)["changed"]
+    assert (tmp_path / "a" / "b.gpg").read_bytes() == binary
+    assert (tmp_path / "a" / "b.gpg").stat().st_mode & 0o777 == 0o644
+    assert not module("verl_signing_key", args)["changed"]
+
+
+def test_a_key_with_another_fingerprint_is_refused(module, keys, tmp_path):
+    (tmp_path / "key").write_bytes(keys["rsa2048"][0])
+    dest = tmp_path / "b.gpg"
+    args = {"url": f"file://{tmp_path}/key", "fingerprint": keys["ed25519"][2], "dest": str(dest)}
+    answer = module("verl_signing_key", args)
+    assert answer["failed"]
+    assert keys["rsa2048"][2] in answer["msg"]
+    assert keys["ed25519"][2] in answer["msg"]
+    assert not dest.exists()
+
+
+def test_an_extra_key_in_the_file_is_refused(module, keys, tmp_path):
+    (tmp_path / "key").write_bytes(keys["ed25519"][0] + keys["rsa2048"][0])
+    args = {"url": f"file://{tmp_path}/key", "fingerprint": keys["ed25519"][2], "dest": str(tmp_path / "b.gpg")}
+    assert module("verl_signing_key", args)["failed"]

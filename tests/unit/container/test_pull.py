@@ -1,0 +1,168 @@
+"""Reading progress, and which errors are worth another try. The lines were recorded from Docker 20.10 and Podman 4.3."""
+
+import json
+import time
+
+import pytest
+
+DOCKER = (
+    "vllm024.latest: Pulling from verlai/verl\r\n"
+    "\x1b[1A\x1b[2K\r8f14c3f9a2b1: Pulling fs layer \r\x1b[1B\x1b[1A\x1b[2K\r9aa0c3f9a2b1: Waiting \r\x1b[1B"
+    "\x1b[1A\x1b[2K\r8f14c3f9a2b1: Downloading [=====>          ]  12.58MB/125.8MB\r\x1b[1B"
+    "\x1b[1A\x1b[2K\r9aa0c3f9a2b1: Downloading [=>              ]  1.024kB/2.048kB\r\x1b[1B"
+)
+
+
+@pytest.fixture
+def lib():
+    """The functions under test."""
+    from ansible.module_utils.verl_container import pull
+
+    return pull
+
+
+def test_dockers_progress_in_bytes(lib):
+    progress = lib.Progress()
+    progress.feed(DOCKER)
+    assert progress.sums() == {"bytes": 12_581_024, "total": 125_802_048, "layers": 2, "layers_done": 0}
+    progress.feed("\r8f14c3f9a2b1: Extracting [==>     ]  33.42MB/125.8MB\r\n9aa0c3f9a2b1: Download complete\r\n")
+    assert progress.sums()["bytes"] == 125_802_048
+    progress.feed("8f14c3f9a2b1: Pull complete\r\n9aa0c3f9a2b1: Pull complete\r\n")
+    assert progress.sums()["layers_done"] == 2
+
+
+def test_podmans_progress_in_bytes(lib):
+    progress = lib.Progress()
+    progress.feed("Copying blob 8f14c3f9a2b1 [=====>---------------------------------] 12.0MiB / 120.0MiB\r\n")
+    assert progress.sums() == {"bytes": 12_000_000, "total": 120_000_000, "layers": 1, "layers_done": 0}
+
+
+@pytest.mark.parametrize(
+    ("said", "final"),
+    [
+        ("Error response from daemon: manifest unknown: manifest unknown", True),
+        ("Error response from daemon: manifest for a/b:c not found: manifest unknown", True),
+        ("Error response from daemon: pull access denied for a/b, repository does not exist", True),
+        ("failed to register layer: Error processing tar file(exit status 1): no space left on device", True),
+        ("toomanyrequests: You have reached your pull rate limit", False),
+        ("received unexpected HTTP status: 503 Service Unavailable", False),
+        ("Get https://x/v2/: net/http: TLS handshake timeout", False),
+        ("dial tcp 10.0.0.1:5000: connect: connection refused", False),
+        ("read: connection reset by peer", False),
+        ("unexpected EOF", False),
+    ],
+)
+def test_which_errors_are_worth_another_try(lib, said, final):
+    assert lib.permanent(said) is final
+
+
+def test_a_line_for_people(lib):
+    job = {"bytes": 3.2e9, "total": 18.4e9, "layers": 30, "layers_done": 4, "started": 1000.0, "attempt": 2}
+    text = lib.line(job, now=1100.0)
+    assert text == "3.2 GB of 18.4 GB downloaded, 4 of 30 layers unpacked, 32.0 MB/s, try 2"
+    waiting = {"state": "waiting", "until": 1112.0, "attempt": 1, "attempts": 5, "error": "503"}
+    assert lib.line(waiting, now=1100.0) == "waits 12 s before try 2 of 5: 503"
+
+
+def test_passing_errors_are_tried_again_with_growing_pauses(lib, fake, tmp_path):
+    docker = fake("docker")
+    docker.says(["pull"], out="503 Service Unavailable\n", rc=1, times=2).says(["pull"], out="Digest: sha256:1\n")
+    pauses = []
+    job = lib.pull("docker", "a/b@sha256:1", str(tmp_path / "job.json"), delay=10, sleep=pauses.append)
+    assert (job["state"], job["attempt"]) == ("ok", 3)
+    assert 5 <= pauses[0] <= 15
+    assert 10 <= pauses[1] <= 30
+
+
+def test_hopeless_errors_are_not(lib, fake, tmp_path):
+    docker = fake("docker").says(["pull"], out="Error response from daemon: manifest unknown\n", rc=1)
+    job = lib.pull("docker", "a/b@sha256:1", str(tmp_path / "job.json"), sleep=lambda _: None)
+    assert (job["state"], len(docker.called("pull"))) == ("failed", 1)
+    assert "manifest unknown" in job["error"]
+
+
+DIGEST = "sha256:" + "7" * 64
+IMAGE = [{"Id": "sha256:1", "RepoDigests": [f"mirror:5000/verlai/verl@{DIGEST}"], "Size": 2_000_000_000}]
+ARGS = {"name": "verlai/verl:x", "pull_ref": "mirror:5000/verlai/verl:x", "digest": DIGEST}
+
+
+def test_an_image_that_is_there_is_not_pulled(module, fake):
+    docker = fake("docker").says(["image", "inspect", "verlai/verl:x"], out=IMAGE)
+    answer = module("verl_image", ARGS)
+    assert not answer["changed"]
+    assert answer["image"]["size_gb"] == 2.0
+    assert not docker.called("pull")
+
+
+def test_an_image_under_another_name_is_only_tagged(module, fake):
+    docker = fake("docker")
+    docker.says(["image", "inspect", "verlai/verl:x"], err="Error: No such image", rc=1, times=1)
+    docker.says(["image", "inspect", f"mirror:5000/verlai/verl@{DIGEST}"], out=IMAGE).says(["tag"])
+    docker.says(["image", "inspect", "verlai/verl:x"], out=IMAGE)
+    answer = module("verl_image", ARGS)
+    assert answer["changed"]
+    assert docker.called("tag") == [["tag", f"mirror:5000/verlai/verl@{DIGEST}", "verlai/verl:x"]]
+    assert not docker.called("pull")
+
+
+def test_it_is_pulled_by_digest_tagged_and_verified(module, fake, tmp_path):
+    docker = fake("docker")
+    docker.says(["image", "inspect", "verlai/verl:x"], err="Error: No such image", rc=1, times=2)
+    for name in (f"mirror:5000/verlai/verl@{DIGEST}", f"verlai/verl@{DIGEST}"):
+        docker.says(["image", "inspect", name], err="Error: No such image", rc=1, times=1)
+    docker.says(["pull", f"mirror:5000/verlai/verl@{DIGEST}"], out=DOCKER)
+    docker.says(["image", "inspect", f"mirror:5000/verlai/verl@{DIGEST}"], out=IMAGE).says(["tag"])
+    docker.says(["image", "inspect", "verlai/verl:x"], out=IMAGE)
+    answer = module("verl_image", {**ARGS, "job_dir": str(tmp_path / "jobs")})
+    assert answer["changed"], answer
+    assert len(docker.called("pull")) == 1
+
+
+def test_an_image_that_does_not_match_afterwards_fails(module, fake, tmp_path):
+    docker = fake("docker").says(["pull"], out="Status: Downloaded\n")
+    answer = module("verl_image", {**ARGS, "job_dir": str(tmp_path / "jobs")})
+    assert answer["failed"]
+    assert DIGEST in answer["msg"]
+    assert not docker.called("tag")
+
+
+def test_too_small_a_disk_is_refused_before_the_pull(module, fake, tmp_path):
+    docker = fake("docker").says(["info"], out={"DockerRootDir": str(tmp_path)})
+    for check in (True, False):
+        answer = module("verl_image", {**ARGS, "size_gb": 1e6, "job_dir": str(tmp_path / "jobs")}, check=check)
+        assert answer["failed"]
+        assert "1000002.0 GB needed" in answer["msg"]
+    assert not docker.called("pull")
+
+
+def test_a_running_pull_is_joined(module, fake, tmp_path, lib):
+    import os
+
+    docker = fake("docker").says(["image", "inspect"], err="Error: No such image", rc=1)
+    args = {**ARGS, "job_dir": str(tmp_path), "phase": "begin"}
+    exact = f"mirror:5000/verlai/verl@{DIGEST}"
+    import hashlib
+
+    path = tmp_path / f"pull-{hashlib.sha256(exact.encode()).hexdigest()[:16]}.json"
+    job = {"pid": os.getpid(), "pid_start": lib.process_start(os.getpid()), "state": "pulling", "started": time.time()}
+    path.write_text(json.dumps({**job, "attempt": 1, "bytes": 5, "total": 10}))
+    answer = module("verl_image", args)
+    assert answer["pulling"]
+    assert "5 B of 10 B" in answer["progress"]
+    assert not docker.called("pull")
+
+
+def test_a_job_of_a_process_that_died_is_started_anew(lib, tmp_path):
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps({"pid": 1, "pid_start": -5, "state": "pulling"}))
+    assert lib.read(str(path))["alive"] is False
+
+
+def test_the_password_goes_in_by_standard_input_and_stays_nowhere(module, fake, tmp_path):
+    docker = fake("docker").says(["login"], err="Error: unauthorized: bad hunter2-canary", rc=1)
+    args = {**ARGS, "username": "u", "password": "hunter2-canary", "job_dir": str(tmp_path / "jobs")}
+    answer = module("verl_image", args)
+    assert answer["failed"]
+    assert "hunter2-canary" not in json.dumps(answer)
+    assert "hunter2-canary" not in json.dumps(docker.calls)
+    assert docker.called("login") == [["login", "--username", "u", "--password-stdin", "mirror:5000"]]
