@@ -110,13 +110,12 @@ def _is_podman(host, program):
     return start.startswith("#!") and "podman" in start
 
 
-def probe(host, user):
-    """(facts under engines.docker, client): client is None where the daemon cannot be reached in any way."""
-    facts = empty()
+def probe(host, user, facts):
+    """Fill in engines.docker as far as it goes; the client that reached the daemon, None where none did."""
     program = host.which("docker")
     if program is None or _is_podman(host, program):
         facts["reason"] = "docker is not on PATH" if program is None else "docker on PATH is Podman's"
-        return facts, None
+        return None
     facts["installed"] = True
     client = Client(host, program)
     data, reason = info(client)
@@ -139,12 +138,12 @@ def probe(host, user):
     if data is None:
         facts["version"] = text.version(host.run([program, "--version"]).stdout)
         facts["daemon_json"] = daemon_json(host, facts, user)
-        return facts, None
+        return None
     _fill(facts, data)
     facts["daemon_json"] = daemon_json(host, facts, user)
     facts["started_at"] = _started_at(host, facts)
     facts["gpus_flag"] = gpus_flag(host, facts)
-    return facts, client
+    return client
 
 
 def _fill(facts, data):

@@ -27,8 +27,8 @@ def apptainer(host):
 
 
 def _docker(host, user, found):
-    facts, client = docker.probe(host, user)
-    found["engines"]["docker"] = facts
+    facts = found["engines"]["docker"]
+    client = docker.probe(host, user, facts)
     if client is None:
         return
     facts["running"], names = docker.containers(host, client)
@@ -37,8 +37,7 @@ def _docker(host, user, found):
 
 
 def _podman(host, user, found):
-    facts, local, ours = podman.probe(host, user)
-    found["engines"]["podman"] = facts
+    local, ours = podman.probe(host, user, found["engines"]["podman"])
     found["images"].extend(local)
     found["container"] = found["container"] or ours
 

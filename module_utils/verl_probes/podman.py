@@ -46,11 +46,10 @@ def _rows(host, *arguments):
     return [row for row in rows or [] if isinstance(row, dict)]
 
 
-def probe(host, user):
-    """(facts under engines.podman, images, container)."""
-    facts = empty()
+def probe(host, user, facts):
+    """Fill in engines.podman; (images, container)."""
     if host.which("podman") is None:
-        return facts, [], None
+        return [], None
     facts.update(
         installed=True,
         version=text.version(host.run(["podman", "--version"]).stdout),
@@ -58,7 +57,7 @@ def probe(host, user):
         subids=_subids(host, user),
     )
     if not host.exists(_store(host, user)):
-        return facts, [], None
+        return [], None
     ours = None
     for row in _rows(host, "ps", "-a", "--no-trunc", "--format", "json"):
         names = [str(name) for name in row.get("Names") or []]
@@ -70,7 +69,7 @@ def probe(host, user):
         if host.container_name in names:
             ours = _container(host)
     found = images.podman_images(_rows(host, "images", "--format", "json"))
-    return facts, found, ours
+    return found, ours
 
 
 def _container(host):

@@ -47,7 +47,7 @@ def test_a_hanging_command_and_its_children_are_ended(tmp_path):
 
 def test_a_command_that_leaves_a_child_with_its_output_did_answer(tmp_path):
     quick = script(tmp_path / "quick", "echo answer\nsleep 600 &\nexit 3\n")
-    result = command.run([quick], timeout=3)
+    result = command.run([quick], timeout=2)
     assert (result.rc, result.stdout, result.timed_out) == (3, "answer\n", False)
 
 

@@ -116,7 +116,8 @@ def test_podmans_docker_is_not_docker(tmp_path, monkeypatch):
     shim.write_text('#!/usr/bin/sh\nexec /usr/bin/podman "$@"\n')
     host = RecordedHost("no_gpu")
     monkeypatch.setattr(host, "which", lambda name, path=None: str(shim) if name == "docker" else None)
-    facts, client = docker.probe(host, USER)
+    facts = docker.empty()
+    client = docker.probe(host, USER, facts)
     assert (facts["installed"], facts["reason"], client) == (False, "docker on PATH is Podman's", None)
 
 
@@ -125,3 +126,10 @@ def test_podmans_docker_is_not_docker(tmp_path, monkeypatch):
 )
 def test_sizes(size, expected):
     assert images.gigabytes(size) == expected
+
+
+def test_an_odd_answer_does_not_make_docker_look_absent(monkeypatch):
+    monkeypatch.setattr(docker, "info", lambda client: ({"ServerVersion": "26.1.5", "Runtimes": 7}, None))
+    facts = collect(RecordedHost("h100x8_550"), ["engines"])
+    assert facts["engines"]["docker"]["installed"] is True and facts["engines"]["docker"]["reachable"] is True
+    assert facts["errors"][0]["probe"] == "docker"

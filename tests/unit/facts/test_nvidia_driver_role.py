@@ -30,7 +30,7 @@ PLAY = """
         mode: "0600"
       check_mode: false
 """
-NAMES = ["h100x8_550", "h100x8_580", "driver_not_loaded", "mismatch", "nouveau", "no_gpu", "r470", "mixed_gpus"]
+NAMES = ["h100x8_550", "mismatch", "no_gpu", "r470"]
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +55,14 @@ def said(tmp_path_factory):
     return {path.name: path.read_text() for path in messages.iterdir()}
 
 
-@pytest.mark.parametrize("name", ["h100x8_550", "h100x8_580", "mixed_gpus"])
-def test_a_working_driver_passes(said, name):
-    assert said[name] == "ok"
+def test_a_working_driver_passes(said):
+    assert said["h100x8_550"] == "ok"
 
 
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("driver_not_loaded", ["kernel module nvidia", "not_loaded", "sudo modprobe nvidia"]),
         ("mismatch", ["550.144.03", "550.163", "sudo reboot"]),
-        ("nouveau", ["0000:19:00.0", "blacklist nouveau", "sudo reboot"]),
         ("no_gpu", ["no NVIDIA GPU", "lspci -d 10de:"]),
         ("r470", ["470.256.02", "525.60.13 or newer is needed", "Next:"]),
     ],
