@@ -67,7 +67,7 @@ def one(image: dict[str, Any], client: Client, thorough: bool = True) -> Checked
             seen = client.look(name, tag, _wanted(image))
     except RegistryError as error:
         result.state, result.notes = error.kind, [str(error)]
-        result.fix = _fix(error, image)
+        result.fix = _fix(error)
         return result
     result.digest, absent = (seen.digest if seen else digest), False
     if seen:
@@ -113,10 +113,8 @@ def _platforms(image: dict[str, Any], seen: Found) -> tuple[bool, list[str]]:
     return bool(absent), notes
 
 
-def _fix(error: RegistryError, image: dict[str, Any]) -> str:
+def _fix(error: RegistryError) -> str:
     if error.kind == "missing":
-        if image["published"] == "ci_mirror":
-            return "It was only ever seen on verl's CI mirror; drop the entry if it was never published."
         return "Take the entry out, or mirror the image and name the mirror with --registry."
     if error.kind == "denied":
         return "Log in with `docker login`; some registries say this of names they don't have."

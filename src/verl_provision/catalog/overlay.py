@@ -18,7 +18,7 @@ NAMES = {"releases": ("version",), "gpus": ("name",), "images": ("id", "ref")}
 DEEPEST = 20
 # What a new image needn't say. Everything that decides (CUDA, code, engines, releases, size) it must.
 DEFAULTS: dict[str, Any] = {
-    "registry": "docker.io", "digest": None, "vendor": "nvidia", "role": "own", "official": False, "published": "other",
+    "registry": "docker.io", "digest": None, "vendor": "nvidia", "role": "own", "official": False,
     "introduced": None, "os": None, "megatron_core": None, "transformer_engine": None, "flash_attn": None,
     "flashinfer": None, "transformers": None, "tensordict": None, "transfer_queue": None, "cudnn": None, "deepep": None,
     "cxx11abi": None, "verl_inside": False, "compute_capabilities": {"ptx": None, "reason": "as its owner says"},
