@@ -1,4 +1,4 @@
-"""Filter verl_plan_text: the plan as lines for a terminal."""
+"""Filter verl_plan_text: the plan as text for a terminal."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from verl_provision.report import text
 
 DOCUMENTATION = r"""
 name: verl_plan_text
-short_description: Shows a fleet's plan as lines of text
+short_description: Shows a fleet's plan as text
 version_added: "0.1.0"
 author: verl-provision
 description:
@@ -38,15 +38,14 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The lines.
-  type: list
-  elements: str
+  description: The text.
+  type: str
 """
 
 
 def verl_plan_text(plan, run):
-    """Return the plan's lines; see DOCUMENTATION."""
-    return text.plan_lines(to_plain(plan), to_plain(run))
+    """Return the plan's text; see DOCUMENTATION."""
+    return "\n".join(text.plan_lines(to_plain(plan), to_plain(run)))
 
 
 class FilterModule:

@@ -14,7 +14,7 @@ short_description: Says what became of every host of the run
 version_added: "0.1.0"
 author: verl-provision
 description:
-  - Builds the report (C(catalog/schema/report.json)), its terminal lines, and for each host whether the run is well
+  - Builds the report (C(catalog/schema/report.json)), its terminal text, and for each host whether the run is well
     there and the sentence that says so.
 options:
   _input:
@@ -46,7 +46,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(document), C(lines) and C(verdicts).
+  description: C(document), C(text) and C(verdicts).
   type: dict
 """
 
@@ -56,7 +56,7 @@ def verl_report(hostvars, run, fleet, finished):
     document = build.build(hostvars, to_plain(run), to_plain(fleet), str(finished))
     return {
         "document": document,
-        "lines": text.report_lines(document, f"reports/{document['run']['id']}/report.json"),
+        "text": "\n".join(text.report_lines(document, f"reports/{document['run']['id']}/report.json")),
         "verdicts": build.verdicts(document),
     }
 
