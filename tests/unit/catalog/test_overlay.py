@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from verl_provision.catalog import CatalogError, load
+from verl_provision.catalog.check import STATES
 from verl_provision.catalog.load import HERE
 
 DIGEST = f"sha256:{'ab' * 32}"
@@ -200,3 +201,21 @@ def test_a_junk_file_is_refused_or_read(tmp_path_factory: pytest.TempPathFactory
         load(extra=[str(path)])
     except CatalogError as error:
         assert "junk.yml" in str(error)
+
+
+def test_the_example_in_the_docs() -> None:
+    page = (HERE.parent / "docs/catalog.md").read_text()
+    example = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
+    after = load(extra=example)
+    assert image(after, "vllm024")["size_gb"]["unpacked"] == 24.5
+    assert image(after, "team-vllm018")["serves"]["inherited"] == {"0.9.1": "0.9.0"}
+    assert after["releases"][0]["torch"] == "2.11.1"
+    broken = copy.deepcopy(example)
+    broken["images"][1]["python"] = 3.12
+    said = str(refused(broken)).partition(": ")[2]
+    assert f"extra.yml: {said}" in page.replace("\n", " ")
+
+
+def test_the_docs_name_every_state() -> None:
+    page = (HERE.parent / "docs/catalog.md").read_text()
+    assert all(f"`{state}`" in page for state in STATES)
