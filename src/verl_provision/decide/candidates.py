@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from verl_provision.decide import releases, versions
+from verl_provision.decide import versions
 from verl_provision.decide.host import Host
 from verl_provision.decide.junk import mapping, text, texts
 from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import TESTED, Image, Release, World
+from verl_provision.decide.world import TESTED, Image, Release, World, served
 
 # What a source environment takes on disk with everything that is unpacked on the way: estimates, on the safe side.
 SOURCE_GB = {"cpu": 4.0, "gpu": 16.0}
@@ -32,20 +32,21 @@ class Candidate:
         return f"source ({self.release.version})" if self.image.source else self.image.id
 
 
-def of_image(image: Image, wanted: list[Release]) -> list[Candidate]:
+def of_image(image: Image, wanted: tuple[Release, ...], world: World) -> list[Candidate]:
     """`image` with each of the wanted releases that it serves; with the newest where it serves none."""
-    listed = releases.listing(image)
-    found = []
-    for release in wanted:
-        evidence, basis = releases.serves(image, release.version, listed)
-        if evidence:
-            found.append(Candidate(image, release, evidence, basis))
+    pairs = world.served.get(image.id) if image.known else served(image, wanted)
+    every = wanted is world.releases
+    found = [
+        Candidate(image, release, evidence, basis)
+        for release, evidence, basis in pairs or ()
+        if every or any(release is other for other in wanted)
+    ]
     if not found and wanted:
         found = [Candidate(image, wanted[0], "")]
     return found
 
 
-def of_source(wanted: list[Release], host: Host, world: World, profile: str) -> list[Candidate]:
+def of_source(wanted: tuple[Release, ...], host: Host, world: World, profile: str) -> list[Candidate]:
     """The source environment of each wanted release."""
     return [Candidate(source_stack(release, host, world, profile), release, TESTED) for release in wanted]
 
@@ -77,6 +78,8 @@ def source_stack(release: Release, host: Host, world: World, profile: str) -> Im
         flashinfer=None,
         deepep=(),
         trainers=("fsdp",),
+        megatron_core=None,
+        flash_attn=None,
         tensordict=None,
         verl_inside=True,
         sass=codes[0],
@@ -154,6 +157,8 @@ def unknown_image(ref: str) -> Image:
         flashinfer=None,
         deepep=(),
         trainers=(),
+        megatron_core=None,
+        flash_attn=None,
         tensordict=None,
         verl_inside=False,
         sass=(),

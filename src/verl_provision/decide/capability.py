@@ -1,6 +1,7 @@
 """Which code runs on which GPU: the rule that PyTorch itself uses (torch/cuda/__init__.py)."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ def runs(code: str, capability: str, sass: Sass) -> bool:
     return family is not None and family == gpu_family and minor <= gpu_minor
 
 
+@lru_cache(maxsize=1024)
 def split(capability: str) -> tuple[int | None, int]:
     """`12.0` -> (12, 0)."""
     family, _, minor = capability.partition(".")

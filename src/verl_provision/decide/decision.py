@@ -87,20 +87,20 @@ def _host_rules(decision: Decision, host: Host, wishes: Wishes, world: World) ->
 
 
 def _pool(
-    name: str | None, wanted: list[Any], host: Host, wishes: Wishes, world: World
+    name: str | None, wanted: tuple[Any, ...], host: Host, wishes: Wishes, world: World
 ) -> tuple[list[Candidate], list[dict[str, Any]]]:
     """The candidates of a backend, and an error where `verl_image` names none of them."""
     if name == "source":
         profile = "gpu" if host.gpus else "cpu"
         return candidates.of_source(wanted, host, world, profile), []
     if wishes.image is None:
-        return [candidate for image in world.images for candidate in candidates.of_image(image, wanted)], []
+        return [candidate for image in world.images for candidate in candidates.of_image(image, wanted, world)], []
     image = candidates.wanted_image(wishes, world)
     if image is None and wishes.force:
         image = candidates.unknown_image(wishes.image)
     if image is None:
         return [], [unknown_image(wishes, world)]
-    return candidates.of_image(image, wanted), []
+    return candidates.of_image(image, wanted, world), []
 
 
 def unknown_image(wishes: Wishes, world: World) -> dict[str, Any]:

@@ -124,3 +124,10 @@ def branch_for(cuda: str, branches: dict[str, Any]) -> str | None:
         and versions.key_or_zero(versions.minor(carried)) >= wanted
     ]
     return str(min(able)) if able else None
+
+
+def native_branch(cuda: str, world: Any) -> str | None:
+    """The lowest driver branch that implements `cuda` natively, from the catalog as read."""
+    if cuda in world.native_branch:
+        return world.native_branch[cuda]
+    return branch_for(cuda, world.branch_cuda)

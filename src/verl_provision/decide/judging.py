@@ -7,10 +7,13 @@ from verl_provision.decide import ranking
 from verl_provision.decide.candidates import Candidate
 from verl_provision.decide.findings import Rejection, Warning
 from verl_provision.decide.host import Host
-from verl_provision.decide.rules import RULES, Rule, ask
+from verl_provision.decide.rules import RULES, Rule
 from verl_provision.decide.scenario import Wants
 from verl_provision.decide.wanted import Wishes
 from verl_provision.decide.world import World
+
+IMAGE_RULES = tuple((rule, rule.function) for rule in RULES if rule.scope == "image")
+PAIR_RULES = tuple((rule, rule.function) for rule in RULES if rule.scope == "pair")
 
 
 @dataclass(slots=True)
@@ -19,12 +22,8 @@ class Judged:
 
     candidate: Candidate
     findings: list[tuple[str, Any]]  # (rule, Rejection or Warning)
+    rejections: list[tuple[str, Rejection]]  # those of them that refuse it
     rank: tuple[Any, ...] = ()
-
-    @property
-    def rejections(self) -> list[tuple[str, Rejection]]:
-        """The rules that refuse it."""
-        return [(rule, finding) for rule, finding in self.findings if isinstance(finding, Rejection)]
 
 
 def judge(pool: list[Candidate], host: Host, wishes: Wishes, wants: Wants, world: World) -> list[Judged]:
@@ -34,19 +33,23 @@ def judge(pool: list[Candidate], host: Host, wishes: Wishes, wants: Wants, world
     for candidate in pool:
         about = by_image.get(id(candidate.image))
         if about is None:
-            about = by_image[id(candidate.image)] = _findings("image", candidate, host, wishes, world)
-        findings = about + _findings("pair", candidate, host, wishes, world)
-        judged.append(Judged(candidate, findings, ranking.rank(candidate, findings, host, wishes, wants, world)))
+            about = by_image[id(candidate.image)] = _findings(IMAGE_RULES, candidate, host, wishes, world)
+        findings = about + _findings(PAIR_RULES, candidate, host, wishes, world)
+        rejections = [found for found in findings if isinstance(found[1], Rejection)]
+        rank = ranking.rank(candidate, findings, host, wishes, wants, world)
+        judged.append(Judged(candidate, findings, rejections, rank))
     return sorted(judged, key=lambda item: item.rank)
 
 
-def _findings(scope: str, candidate: Candidate, host: Host, wishes: Wishes, world: World) -> list[tuple[str, Any]]:
+def _findings(
+    rules: tuple[tuple[Rule, Any], ...], candidate: Candidate, host: Host, wishes: Wishes, world: World
+) -> list[tuple[str, Any]]:
     found = []
-    for rule in RULES:
-        if rule.scope == scope:
-            found += [
-                (rule.id, _forced(rule, finding, wishes)) for finding in ask(rule, candidate, host, wishes, world)
-            ]
+    for rule, function in rules:
+        said = function(candidate, host, wishes, world)
+        if said is not None:
+            listed = said if isinstance(said, list) else [said]
+            found += [(rule.id, _forced(rule, finding, wishes)) for finding in listed]
     return found
 
 

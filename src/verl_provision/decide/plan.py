@@ -21,6 +21,7 @@ class Memory:
     """What one call has worked out already; hosts with the same inputs share it."""
 
     decisions: dict[Any, tuple[Decision, str]] = field(default_factory=dict)
+    wishes: dict[str, tuple[Wishes, list[dict[str, Any]], Any]] = field(default_factory=dict)
 
 
 def plan_host(facts: Any, wishes: Any, catalog: Any, settings: Any = None, wish_errors: Any = None) -> dict[str, Any]:
@@ -78,21 +79,30 @@ def _plan(
 def _plan_or_raise(
     facts: Any, raw_wishes: Any, known: World, settings: Any, wish_errors: Any, memory: Memory
 ) -> tuple[dict[str, Any], Decision]:
-    wishes, errors = wanted.read(raw_wishes)
+    wishes, errors, same = _read_wishes(raw_wishes, memory)
     errors = [*items(wish_errors), *errors]
     if errors or not isinstance(facts, dict) or not facts:
         decision = Decision(errors=[_wish_error(error) for error in errors] or [no_facts(facts)])
         return _assemble(decision, decision.id, None, stepping.Steps()), decision
     host = hosts.read(facts, known)
-    decision, name = _remembered(host, wishes, known, memory)
+    decision, name = _remembered(host, wishes, same, known, memory)
     planned = stepping.Steps()
     if decision.ok:
         planned = stepping.plan(host, wishes, decision, known, mapping(settings))
     return _assemble(decision, name, wishes, planned), decision
 
 
-def _remembered(host: Host, wishes: Wishes, known: World, memory: Memory) -> tuple[Decision, str]:
-    key = decision_inputs(host, wishes, known)
+def _read_wishes(raw: Any, memory: Memory) -> tuple[Wishes, list[dict[str, Any]], Any]:
+    said = repr(raw)
+    found = memory.wishes.get(said)
+    if found is None:
+        wishes, errors = wanted.read(raw)
+        found = memory.wishes[said] = (wishes, errors, wishes_key(wishes))
+    return found
+
+
+def _remembered(host: Host, wishes: Wishes, same: Any, known: World, memory: Memory) -> tuple[Decision, str]:
+    key = (same, *decision_inputs(host, known))
     found = memory.decisions.get(key)
     if found is None:
         decision = decisions.decide(host, wishes, known)
@@ -100,11 +110,11 @@ def _remembered(host: Host, wishes: Wishes, known: World, memory: Memory) -> tup
     return found
 
 
-def decision_inputs(host: Host, wishes: Wishes, known: World) -> Any:
-    """Everything that a decision rests on. Room on a disk that any image would fit on is only that: room."""
-    engine_free, home_free = host.engine_free_gb, host.home_free_gb
+def decision_inputs(host: Host, known: World) -> tuple[Any, ...]:
+    """Everything of a host that a decision rests on. Room on a disk that any image would fit on is only that: room."""
+    roomy = host.engine_free_gb is not None and host.engine_free_gb >= known.roomy_gb
+    home_roomy = host.home_free_gb is not None and host.home_free_gb >= known.roomy_gb
     return (
-        wishes_key(wishes),
         host.arch,
         host.os_family,
         host.os_pretty,
@@ -138,11 +148,10 @@ def decision_inputs(host: Host, wishes: Wishes, known: World) -> Any:
         host.pythons,
         host.engine_root,
         host.home,
-        engine_free if engine_free is None or engine_free < known.roomy_gb else "enough",
-        home_free if home_free is None or home_free < known.roomy_gb else "enough",
-        host.image_refs & known.refs,
-        host.image_digests,
-        host.source.get("verl_version") if host.source else None,
+        None if roomy else (host.engine_free_gb, host.image_refs & known.refs, host.image_digests),
+        None if home_roomy else (host.home_free_gb, host.source.get("verl_version") if host.source else None),
+        roomy,
+        home_roomy,
     )
 
 

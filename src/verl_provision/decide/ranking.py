@@ -1,5 +1,6 @@
 """Which of several usable candidates is the best. docs/selection.md has the order in words."""
 
+from functools import lru_cache
 from typing import Any
 
 from verl_provision.decide import versions
@@ -91,6 +92,7 @@ def oddity(candidate: Candidate) -> int:
     )
 
 
+@lru_cache(maxsize=1024)
 def _descending(version: str) -> tuple[Any, ...]:
     """A key that sorts the newest first."""
     numbers, phase, number = versions.key_or_zero(version)

@@ -42,7 +42,7 @@ def _driver(decision: Any, host: Host, world: World) -> list[dict[str, Any]]:
             continue
         if not rules and ranking.tier(judged.candidate, host, world) == ranking.NATIVE:
             continue
-        branch = gpus.branch_for(image.cuda, world.branch_cuda)
+        branch = gpus.native_branch(image.cuda, world)
         if branch is None or any(versions.compare(branch, end) > 0 for end in last):
             continue
         if versions.at_least(host.driver, branch):
@@ -107,7 +107,7 @@ def _python_change(candidate: Any, host: Host, judged: Any) -> str:
 def _engine(decision: Any, host: Host, wishes: Wishes, wants: Wants, world: World) -> list[dict[str, Any]]:
     """The image that a usable container engine would allow."""
     wanted, _ = releases.wanted(wishes, world)
-    pool = [candidate for image in world.images for candidate in candidates.of_image(image, wanted)]
+    pool = [candidate for image in world.images for candidate in candidates.of_image(image, wanted, world)]
     usable = [judged for judged in judging.judge(pool, host, wishes, wants, world) if not judged.rejections]
     if not usable:
         return []

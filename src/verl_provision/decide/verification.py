@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from verl_provision.decide import versions
 from verl_provision.decide.decision import Decision
 from verl_provision.decide.host import Host
 from verl_provision.decide.junk import text
@@ -78,7 +79,9 @@ def expected(host: Host, decision: Decision) -> dict[str, Any]:
     if candidate is None:
         return {}
     image, release = candidate.image, candidate.release
-    names = {"vllm", "sglang"} if decision.engine != "none" else set()
+    gpu = decision.profile == "gpu"
+    python = release.python if image.source else f"=={image.python}.*" if image.python else None
+    queue = image.source and any(package.startswith("TransferQueue") for package in release.extra_packages)
     return {
         "profile": decision.profile,
         "gpus": len(host.gpus),
@@ -86,12 +89,17 @@ def expected(host: Host, decision: Decision) -> dict[str, Any]:
         "compute_capabilities": sorted({gpu.capability for gpu in host.gpus if gpu.capability}),
         "driver": host.driver,
         "verl_version": release.version,
-        "verl_version_file": release.version_file or release.version,
+        "python": python,
         "torch": image.torch,
-        "torch_cuda": image.cuda if decision.profile == "gpu" else None,
+        "torch_cuda": versions.minor(image.cuda) if gpu and image.cuda else None,
         "engine": decision.engine,
-        "engines": {name: version for name, version in image.engines.items() if name in names},
+        "engine_version": image.engines.get(decision.engine),
         "trainer": decision.trainer,
-        "tensordict": release.tensordict_runtime,
+        "megatron_core": image.megatron_core if decision.trainer == "megatron" else None,
+        "flash_attn": image.flash_attn if gpu else None,
+        "tensordict": f">={release.tensordict_runtime}" if release.tensordict_runtime else None,
+        "transfer_queue": queue,
+        "numpy": release.numpy if image.source else None,
+        "transformers": release.transformers if image.source else None,
         "rollout_name_required": bool(release.verify.get("rollout_name_required")),
     }

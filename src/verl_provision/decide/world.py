@@ -6,7 +6,7 @@ from typing import Any
 
 from verl_provision.decide import versions
 from verl_provision.decide.capability import Sass
-from verl_provision.decide.gpus import Architecture, Product, architectures, products
+from verl_provision.decide.gpus import Architecture, Product, architectures, branch_for, products
 from verl_provision.decide.junk import mapping, mappings, number, text, texts
 
 TESTED, INHERITED, DOCUMENTED, FLOOR_ONLY, UNKNOWN = "tested", "inherited", "documented", "floor_only", "unknown"
@@ -32,6 +32,8 @@ class Image:
     flashinfer: str | None
     deepep: tuple[str, ...]  # compute capabilities it was compiled for, where that is known
     trainers: tuple[str, ...]
+    megatron_core: str | None
+    flash_attn: str | None
     tensordict: str | None
     verl_inside: bool
     sass: tuple[str, ...]
@@ -73,6 +75,8 @@ class Release:
     vllm_also: tuple[str, ...]
     tensordict: str
     tensordict_runtime: str | None
+    numpy: str | None
+    transformers: str | None
     torch: str | None
     engine_pins: dict[str, Any]
     constraints: tuple[str, ...]
@@ -97,6 +101,8 @@ class World:
     branch_cuda: dict[str, Any] = field(default_factory=dict)
     toolkit: dict[str, Any] = field(default_factory=dict)
     docker: dict[str, Any] = field(default_factory=dict)
+    served: dict[str, tuple[tuple[Release, str, str], ...]] = field(default_factory=dict)
+    native_branch: dict[str, str | None] = field(default_factory=dict)  # CUDA -> lowest branch that carries it
     refs: frozenset[str] = frozenset()  # how engines may call the images
     roomy_gb: float = 0.0  # free space with which every image fits
     faults: tuple[str, ...] = ()
@@ -125,18 +131,24 @@ def read(catalog: Any) -> World:
             releases[release.version] = release
     cuda, gpus = mapping(catalog.get("cuda")), mapping(catalog.get("gpus"))
     newest_first = cmp_to_key(lambda left, right: versions.compare(right.version, left.version))
+    ordered = tuple(sorted(releases.values(), key=newest_first))
+    branches = mapping(cuda.get("branch_cuda"))
     return World(
         images=tuple(images.values()),
-        releases=tuple(sorted(releases.values(), key=newest_first)),
+        releases=ordered,
         cuda=cuda,
         vendors=mapping(catalog.get("vendors")),
         products=products(gpus),
         architectures=architectures(gpus),
         sass=Sass(_tuples(cuda.get("sass_exclusions")), _tuples(cuda.get("sass_only"))),
         driver_floor=mapping(cuda.get("driver_floor")),
-        branch_cuda=mapping(cuda.get("branch_cuda")),
+        branch_cuda=branches,
         toolkit=mapping(cuda.get("toolkit")),
         docker=mapping(cuda.get("docker")),
+        served={image.id: served(image, ordered) for image in images.values()},
+        native_branch={
+            image.cuda: branch_for(image.cuda, branches) for image in images.values() if image.cuda is not None
+        },
         refs=frozenset(ref for image in images.values() for ref in (image.ref, f"{image.registry}/{image.ref}")),
         roomy_gb=2 * max([image.size_gb or 0 for image in images.values()] or [0]) + 100,
         faults=tuple(faults),
@@ -171,6 +183,8 @@ def read_image(entry: dict[str, Any]) -> Image | None:
         flashinfer=text(entry.get("flashinfer")),
         deepep=texts(mapping(entry.get("deepep")).get("compute_capabilities")),
         trainers=texts(entry.get("trainers")),
+        megatron_core=text(entry.get("megatron_core")),
+        flash_attn=text(entry.get("flash_attn")),
         tensordict=text(entry.get("tensordict")),
         verl_inside=entry.get("verl_inside") is True,
         sass=texts(code.get("sass")),
@@ -221,6 +235,8 @@ def read_release(entry: dict[str, Any]) -> Release | None:
         vllm_floor=text(entry.get("vllm_floor")),
         tensordict=text(entry.get("tensordict")) or "",
         tensordict_runtime=text(entry.get("tensordict_runtime")),
+        numpy=text(entry.get("numpy")),
+        transformers=text(entry.get("transformers")),
         torch=text(entry.get("torch")),
         engine_pins=mapping(entry.get("engine_pins")),
         constraints=texts(entry.get("constraints")),
@@ -229,3 +245,52 @@ def read_release(entry: dict[str, Any]) -> Release | None:
         source=mapping(entry.get("source")),
         verify=mapping(entry.get("verify")),
     )
+
+
+def listing(image: Image) -> dict[str, str]:
+    """Release -> evidence, as the catalog lists it; the best where it lists one twice."""
+    listed = dict.fromkeys(image.floor_only, FLOOR_ONLY)
+    listed.update(dict.fromkeys(image.documented, DOCUMENTED))
+    listed.update(dict.fromkeys(image.tested, TESTED))
+    return listed
+
+
+def serves(image: Image, version: str, listed: dict[str, str]) -> tuple[str, str]:
+    """How well it's known that `image` serves verl `version`, and by which release; ("", "") where it doesn't.
+
+    What the catalog lists counts as listed. A patch release that no image lists inherits from the newest listed
+    release of the same minor before it: the catalog's loader works that out (`serves.inherited`); where it didn't,
+    each image's own list decides.
+    """
+    if version in listed:
+        return listed[version], version
+    if not image.known:
+        return UNKNOWN, version
+    basis = image.inherited.get(version, "") if image.inherited is not None else _follows(version, listed)
+    if basis not in listed:
+        return "", ""
+    return (INHERITED if listed[basis] == TESTED else listed[basis]), basis
+
+
+def _follows(version: str, listed: dict[str, str]) -> str:
+    """The newest listed release of the same minor before `version`."""
+    basis = ""
+    for other in listed:
+        if (
+            versions.minor(other) == versions.minor(version)
+            and versions.compare(other, version) < 0
+            and (not basis or versions.compare(other, basis) > 0)
+        ):
+            basis = other
+    return basis
+
+
+def served(image: Image, releases: tuple[Release, ...]) -> tuple[tuple[Release, str, str], ...]:
+    """Every release that `image` serves, with its evidence and what that rests on; newest first."""
+    listed = listing(image)
+    found = []
+    for release in releases:
+        evidence, basis = serves(image, release.version, listed)
+        if evidence:
+            found.append((release, evidence, basis))
+    return tuple(found)

@@ -140,7 +140,7 @@ def end_of_life_cuda(candidate: Candidate, host: Host, wishes: Wishes, world: Wo
 
 def floor(cuda: str, world: World) -> str | None:
     """The oldest driver on which programs built with this CUDA run."""
-    return text(world.driver_floor.get(versions.major(cuda))) or gpus.branch_for(cuda, world.branch_cuda)
+    return text(world.driver_floor.get(versions.major(cuda))) or gpus.native_branch(cuda, world)
 
 
 def below_floor(candidate: Candidate, host: Host, world: World) -> bool:
@@ -175,7 +175,7 @@ def native_driver(candidate: Candidate, host: Host, wishes: Wishes, world: World
     if not cuda or not host.gpus or below_floor(candidate, host, world) or is_native(cuda, host):
         return None
     carried = f"driver {host.driver} carries CUDA {host.driver_cuda or 'unknown'}"
-    branch = gpus.branch_for(cuda, world.branch_cuda)
+    branch = gpus.native_branch(cuda, world)
     if wishes.policy == "native":
         return Rejection(
             carried,

@@ -84,7 +84,7 @@ def ptx_jit(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> F
                 f"{gpu.name} needs PTX {image.ptx}, driver {host.driver} (CUDA {carried})",
                 f"a driver that carries CUDA {versions.minor(image.cuda)}: "
                 "an older one cannot compile this PTX (error 222)",
-                f"Install driver >= {gpus.branch_for(image.cuda, world.branch_cuda)}.",
+                f"Install driver >= {gpus.native_branch(image.cuda, world)}.",
             )
         return Warning(
             f"{image.id} has no machine code for {gpu.name} ({gpu.capability}): its kernels are compiled "

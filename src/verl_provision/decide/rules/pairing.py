@@ -5,14 +5,14 @@ from verl_provision.decide.candidates import Candidate
 from verl_provision.decide.findings import Finding, Rejection, Warning
 from verl_provision.decide.host import Host
 from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import DOCUMENTED, FLOOR_ONLY, INHERITED, TESTED, UNKNOWN, World
+from verl_provision.decide.world import DOCUMENTED, FLOOR_ONLY, INHERITED, TESTED, UNKNOWN, World, listing
 
 
 def release_wanted(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | None:
     """The image must serve the release: tested by its CI, named by its docs, or above its version floors."""
     image, version, evidence = candidate.image, candidate.release.version, candidate.evidence
     if not evidence:
-        served = sorted(releases.listing(image), key=versions.key_or_zero, reverse=True)
+        served = sorted(listing(image), key=versions.key_or_zero, reverse=True)
         return Rejection(
             f"serves verl {', '.join(served)}" if served else "serves no release that the catalog knows",
             f"verl {version}",
