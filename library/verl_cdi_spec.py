@@ -7,9 +7,11 @@ short_description: Keeps the CDI specification of the GPUs up to date
 version_added: "0.1.0"
 author: verl-provision
 description:
-  - Lets C(nvidia-ctk cdi generate) write a specification beside O(path), compares, and puts it in place where it differs. One
+  - Lets C(nvidia-ctk cdi generate) write a specification beside O(path), compares, and puts it in place
+    where it differs. One
     that names libraries of a driver that's gone is replaced that way.
-  - Takes over the settings of C(/etc/nvidia-container-toolkit/nvidia-cdi-refresh.env), so that it agrees with the toolkit's own
+  - Takes over the settings of C(/etc/nvidia-container-toolkit/nvidia-cdi-refresh.env), so that it agrees
+    with the toolkit's own
     refresh service.
 options:
   path:

@@ -7,12 +7,16 @@ short_description: Creates, compares and starts the training container
 version_added: "0.1.0"
 author: verl-provision
 description:
-  - Runs C(docker create), C(docker start) with the wanted flags, on Docker and Podman alike. Compares a container that is
+  - Runs C(docker create), C(docker start) with the wanted flags, on Docker and Podman alike. Compares a
+    container that is
     there with the wanted flags by C(inspect), and recreates it only where they differ and nothing runs in it.
-  - The two ways of asking for all GPUs (O(gpu_request=gpus_all) and O(gpu_request=runtime_env)) give the same devices and compare
+  - The two ways of asking for all GPUs (O(gpu_request=gpus_all) and O(gpu_request=runtime_env)) give the
+    same devices and compare
     as equal.
-  - While the container is being recreated the old one is kept under another name. It's put back where the new one doesn't start.
-  - A container of this name that differs and that O(known_id) doesn't name was made by somebody else. It's refused, not
+  - While the container is being recreated the old one is kept under another name. It's put back where the
+    new one doesn't start.
+  - A container of this name that differs and that O(known_id) doesn't name was made by somebody else. It's
+    refused, not
     replaced.
 options:
   engine:
@@ -35,7 +39,8 @@ options:
     default: [sleep, infinity]
   gpu_request:
     description:
-      - How GPUs are asked for. V(gpus_all) is C(--runtime=nvidia --gpus all), V(runtime_env) is C(--runtime=nvidia) with
+      - How GPUs are asked for. V(gpus_all) is C(--runtime=nvidia --gpus all), V(runtime_env) is
+        C(--runtime=nvidia) with
         C(NVIDIA_VISIBLE_DEVICES=all), V(cdi) is C(--device nvidia.com/gpu=all), V(none) asks for none.
     type: str
     choices: [gpus_all, runtime_env, cdi, none]
@@ -58,7 +63,8 @@ options:
     default: 10g
   shm_ram_percent:
     description:
-      - Raises O(shm_size) to this share of the host's memory, rounded down to whole GiB; Ray's object store wants 30.
+      - Raises O(shm_size) to this share of the host's memory, rounded down to whole GiB; Ray's object store
+        wants 30.
       - A container whose /dev/shm is within one GiB of a raised size counts as equal.
     type: int
     default: 0
@@ -113,7 +119,8 @@ options:
     elements: str
     default: []
   known_id:
-    description: The id of the container that the last run made. One that differs and isn't this one is somebody else's.
+    description: The id of the container that the last run made. One that differs and isn't this one is
+      somebody else's.
     type: str
     default: ''
   replace_foreign:
@@ -149,7 +156,8 @@ container:
   description: The container.
   type: dict
   returned: where it exists
-  sample: {id: "3f2a...", name: verl, pid: 4711, started_at: "2026-11-24T10:00:00Z", image_id: "sha256:0c1d..."}
+  sample: {id: "3f2a...", name: verl, pid: 4711, started_at: "2026-11-24T10:00:00Z", image_id:
+  "sha256:0c1d..."}
 actions:
   description: What was done, or would be in check mode.
   type: list

@@ -7,10 +7,13 @@ short_description: Merges settings into Docker's daemon.json and says what makes
 version_added: "0.1.0"
 author: verl-provision
 description:
-  - Merges O(settings) into the file. Objects are merged key by key, lists are united, every other key stays as it is.
-  - The new content is validated (by C(dockerd --validate) too where the engine has it) before it's put in place, and the old
+  - Merges O(settings) into the file. Objects are merged key by key, lists are united, every other key stays
+    as it is.
+  - The new content is validated (by C(dockerd --validate) too where the engine has it) before it's put in
+    place, and the old
     file is backed up. A file that can't be parsed is refused and not touched.
-  - Never reloads or restarts anything. Compares with the running daemon, so that a change that an interrupted run wrote but
+  - Never reloads or restarts anything. Compares with the running daemon, so that a change that an
+    interrupted run wrote but
     did not bring into effect is reported as pending by the next one.
 options:
   path:

@@ -7,16 +7,21 @@ short_description: Reloads or restarts the container engine, only as far as runn
 version_added: "0.1.0"
 author: verl-provision
 description:
-  - Looks at the host right before it acts. V(restart), V(daemon_reload) and V(gate) need an idle host or O(allowed); what
+  - Looks at the host right before it acts. V(restart), V(daemon_reload) and V(gate) need an idle host or
+    O(allowed); what
     can't be done now is returned as RV(deferred) and nothing is touched.
-  - Idle means no compute process on a GPU, no container other than O(container) running, nothing but its init in that one,
+  - Idle means no compute process on a GPU, no container other than O(container) running, nothing but its
+    init in that one,
     no Ray job or actor. What can't be read counts as busy.
-  - Afterwards waits until the engine answers and shows O(expect_runtimes). A unit that met systemd's start limit is reset.
+  - Afterwards waits until the engine answers and shows O(expect_runtimes). A unit that met systemd's start
+    limit is reset.
 options:
   action:
     description:
-      - V(reload) harms nobody. V(live_restore_restart) reloads, checks that live-restore is in effect, restarts, and checks that
-        every container kept its process; it needs no idle host. V(restart) ends containers. V(daemon_reload) can take the GPUs
+      - V(reload) harms nobody. V(live_restore_restart) reloads, checks that live-restore is in effect,
+        restarts, and checks that
+        every container kept its process; it needs no idle host. V(restart) ends containers. V(daemon_reload)
+        can take the GPUs
         away from containers that the legacy hook started. V(gate) only asks.
     type: str
     choices: [reload, live_restore_restart, restart, daemon_reload, gate]
@@ -211,8 +216,8 @@ class Disruption:
         info = self.wait()
         if not info.get("LiveRestoreEnabled"):
             raise cli.CliError(
-                "live-restore is not in effect after a reload, so a restart would end the running containers. Nothing was "
-                "restarted.",
+                "live-restore is not in effect after a reload, so a restart would end the running containers. "
+                "Nothing was restarted.",
                 fix="docker info --format '{{.LiveRestoreEnabled}}'; is live-restore given on dockerd's command line?",
             )
         if (info.get("Swarm") or {}).get("LocalNodeState") not in (None, "", "inactive"):
@@ -234,6 +239,7 @@ class Disruption:
         if action in GATED:
             engines = [self.engine, cli.Engine("podman", timeout=30)]
             busy = idle.busy(engines, ours=self.want["container"])
+        why = self.want["because"] + ", but " if self.want["because"] else ""
         if busy and not self.want["allowed"]:
             self.module.exit_json(
                 changed=False,
@@ -243,9 +249,7 @@ class Disruption:
                     "step": "disruption",
                     "action": action,
                     "disruption": action,
-                    "because": "{0}{1}".format(
-                        self.want["because"] + ", but " if self.want["because"] else "", idle.sentence(busy)
-                    ),
+                    "because": why + idle.sentence(busy),
                     "fix": "run again when the host is idle, or set verl_allow_disruption=true",
                 },
             )

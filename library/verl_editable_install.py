@@ -7,9 +7,11 @@ short_description: Installs verl from the mounted checkout inside the container,
 version_added: "0.1.0"
 author: verl-provision
 description:
-  - Runs C(pip install --no-deps -e PATH) inside the running container where verl isn't installed from O(path) yet, or in another
+  - Runs C(pip install --no-deps -e PATH) inside the running container where verl isn't installed from
+    O(path) yet, or in another
     version than the checkout's.
-  - Compares the versions of O(guard) before and after and fails where one changed, since an image's torch, vLLM and flash-attn
+  - Compares the versions of O(guard) before and after and fails where one changed, since an image's torch,
+    vLLM and flash-attn
     belong together.
   - Where something runs in the container, the installation is deferred.
 options:
@@ -110,7 +112,8 @@ def version(name):
         return metadata.version(name)
     except Exception:
         return None
-out = {"versions": {name: version(name) for name in guard}, "setuptools": version("setuptools"), "wheel": version("wheel")}
+out = {"versions": {name: version(name) for name in guard}}
+out["setuptools"] = version("setuptools")
 verl = {"version": version("verl"), "path": None, "origin": None}
 try:
     direct = json.loads(metadata.distribution("verl").read_text("direct_url.json") or "{}")
@@ -242,8 +245,8 @@ class Install:
         ]
         if moved:
             raise cli.CliError(
-                "installing verl changed packages of the image: {0}. They belong together; the container is no longer what "
-                "the image promises.".format(", ".join(moved)),
+                "installing verl changed packages of the image: {0}. They belong together; the container is no "
+                "longer what the image promises.".format(", ".join(moved)),
                 fix="{0} rm -f {1}, then run again".format(self.engine.name, self.want["container"]),
             )
         if not self.in_place(after):

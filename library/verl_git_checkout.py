@@ -7,8 +7,10 @@ short_description: Checks a release or commit out, shallow and resumable
 version_added: "0.1.0"
 author: verl-provision
 description:
-  - Fetches one tag or commit without its history and checks it out. An interrupted fetch goes on in the next run.
-  - Refuses to overwrite work - changed tracked files, commits that the remote does not have, a folder with other content.
+  - Fetches one tag or commit without its history and checks it out. An interrupted fetch goes on in the next
+    run.
+  - Refuses to overwrite work - changed tracked files, commits that the remote does not have, a folder with
+    other content.
 options:
   repo:
     description: The remote repository.
@@ -114,7 +116,7 @@ class Checkout:
                 "{0} holds {1} changed file(s) ({2}{3}); they were left as they are.".format(
                     self.path, len(changed), shown, ", ..." if len(changed) > 5 else ""
                 ),
-                fix="cd {0} && git stash, or commit them on a branch; or set verl_checkout_path to another folder".format(
+                fix="cd {0} && git stash, or push them; or set verl_checkout_path to another folder".format(
                     self.path
                 ),
             )

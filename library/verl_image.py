@@ -7,9 +7,11 @@ short_description: Pulls a container image by digest, with progress, and verifie
 version_added: "0.1.0"
 author: verl-provision
 description:
-  - Makes sure that the image O(name) with O(digest) is on the host, using the engine's own command line, so that Docker and
+  - Makes sure that the image O(name) with O(digest) is on the host, using the engine's own command line, so
+    that Docker and
     Podman work alike and the host needs no Python packages.
-  - The disk is looked at first. The pull runs in the background; a run that comes after an interrupted one joins it.
+  - The disk is looked at first. The pull runs in the background; a run that comes after an interrupted one
+    joins it.
     Errors that pass (limits, timeouts, 5xx) are tried again with growing, random pauses.
   - Afterwards the image is tagged as O(name) and its repository digests are compared with O(digest).
 options:
@@ -27,7 +29,8 @@ options:
     type: str
     default: ''
   pull_ref:
-    description: Where to pull from, as C(mirror.example:5000/verlai/verl:vllm024.latest). O(name) where it's empty.
+    description: Where to pull from, as C(mirror.example:5000/verlai/verl:vllm024.latest). O(name) where it's
+      empty.
     type: str
     default: ''
   size_gb:
@@ -55,11 +58,13 @@ options:
     type: str
     default: ''
   job_dir:
-    description: Where the job file of a running pull lies. The temporary directory of the host where it's empty.
+    description: Where the job file of a running pull lies. The temporary directory of the host where it's
+      empty.
     type: path
   phase:
     description:
-      - V(all) does everything and waits. V(begin) starts the pull and returns. V(wait) waits up to O(wait_seconds) and
+      - V(all) does everything and waits. V(begin) starts the pull and returns. V(wait) waits up to
+        O(wait_seconds) and
         returns how far it is, or ends like V(all).
       - The action plugin of role C(container_image) uses the last two to show progress.
     type: str
@@ -175,8 +180,10 @@ class Image:
         needed = self.want["size_gb"] + self.want["spare_gb"]
         if free < needed:
             self.module.fail_json(
-                msg="Not enough disk for {0}: {1:.1f} GB free at {2}, {3:.1f} GB needed ({4:.1f} for the image, {5:.1f} to "
-                "remain free).".format(self.name, free, root, needed, self.want["size_gb"], self.want["spare_gb"]),
+                msg="Not enough disk for {0}: {1:.1f} GB free at {2}, {3:.1f} GB needed ({4:.1f} for the image, "
+                "{5:.1f} to remain free).".format(
+                    self.name, free, root, needed, self.want["size_gb"], self.want["spare_gb"]
+                ),
                 fix="{0} system df; then free space below {1} or move the engine's data-root to a larger disk".format(
                     self.engine.name, root
                 ),

@@ -7,15 +7,19 @@ short_description: Asks whether everything exists that a plan will fetch
 version_added: "0.1.0"
 author: verl-provision
 description:
-  - Asks registries for manifests, repositories for packages and keys, git servers for tags and package indexes for versions, all
+  - Asks registries for manifests, repositories for packages and keys, git servers for tags and package
+    indexes for versions, all
     at once, from the host that it runs on. Nothing on the host changes.
-  - Something that's missing is an answer with C(ok) false, what was found and what to do; the module itself doesn't fail.
+  - Something that's missing is an answer with C(ok) false, what was found and what to do; the module itself
+    doesn't fail.
 options:
   requests:
     description:
       - What to ask for. Each has an C(id) and a C(kind), and the kind's own fields.
-      - C(registry_manifest) has C(ref), C(digest), C(arch) and C(mirrors). C(url) has C(url). C(gpg_key) has C(url) and
-        C(fingerprint). C(apt_package) has C(url) (the folder of the Packages file) and C(packages), a list of C(name) and
+      - C(registry_manifest) has C(ref), C(digest), C(arch) and C(mirrors). C(url) has C(url). C(gpg_key) has
+        C(url) and
+        C(fingerprint). C(apt_package) has C(url) (the folder of the Packages file) and C(packages), a list
+        of C(name) and
         C(version). C(git_ref) has C(repo) and C(version). C(pypi) has C(name), C(version), C(indexes) and
         C(python).
     type: list

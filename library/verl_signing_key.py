@@ -7,7 +7,8 @@ short_description: Puts a repository's signing key in place after comparing its 
 version_added: "0.1.0"
 author: verl-provision
 description:
-  - Downloads an OpenPGP key, computes its fingerprint (no gpg needed), compares it with O(fingerprint) and only then writes
+  - Downloads an OpenPGP key, computes its fingerprint (no gpg needed), compares it with O(fingerprint) and
+    only then writes
     it, dearmored, to O(dest). A key with another fingerprint is refused and the host stays as it was.
 options:
   url:

@@ -7,7 +7,8 @@ short_description: Writes the small file that says a step is done
 version_added: "0.1.0"
 author: verl-provision
 description:
-  - Writes C({"key": KEY, ...}) to O(path) in one step, so that a killed run leaves the old stamp or the new one.
+  - Writes a small JSON object with O(key) to O(path) in one step, so that a killed run leaves the old stamp or the new
+    one.
   - Does nothing where O(key) is empty, as it is when a role is used alone.
 options:
   path:

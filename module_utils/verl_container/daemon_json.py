@@ -2,8 +2,9 @@
 
 import json
 
-# Keys that dockerd takes over on SIGHUP (`systemctl reload docker`): docs.docker.com/reference/cli/dockerd and moby
-# daemon/reload.go, reload_unix.go; runtimes, default-runtime, live-restore and the registries were tried on 20.10 and 26.1.
+# Keys that dockerd takes over on SIGHUP (`systemctl reload docker`): docs.docker.com/reference/cli/dockerd and moby's
+# daemon/reload.go and reload_unix.go. Runtimes, default-runtime, live-restore and the registries were tried on 20.10
+# and 26.1.
 RELOADABLE = frozenset(
     (
         "authorization-plugins",

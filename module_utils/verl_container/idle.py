@@ -99,9 +99,8 @@ def busy(engines, ours="verl", proc="/proc", ignore_container=None):
                     reasons.append({"kind": "container", "what": "container {0} ({1}) is running".format(name, image)})
         except cli.CliError as error:
             low = str(error).lower()
-            if "cannot connect" in low or "is the docker daemon running" in low:
-                if daemon_gone(engine):
-                    continue
+            if ("cannot connect" in low or "is the docker daemon running" in low) and daemon_gone(engine):
+                continue
             reasons.append({"kind": "unknown", "what": "{0} can't be asked: {1}".format(engine.name, error)})
     found, error = gpu_processes()
     if error:

@@ -205,7 +205,9 @@ def git_ref(request, context):
         rc, out, err = cli.run(["git", "ls-remote", "--tags", repo], timeout=context["timeout"] * 3)
         if rc != 0:
             raise Missing(
-                "{0} can't be asked: {1}".format(hide(repo), hide(((err or out).strip().splitlines() or ["no answer"])[-1])),
+                "{0} can't be asked: {1}".format(
+                    hide(repo), hide(((err or out).strip().splitlines() or ["no answer"])[-1])
+                ),
                 "git ls-remote {0} on this host; set verl_mirror_git or verl_proxy".format(hide(repo)),
             )
         refs = dict(reversed(line.split("\t")) for line in out.splitlines() if "\t" in line)
@@ -261,29 +263,45 @@ def _pypi(request, index, context):
         if not wheel:
             return "not asked: no pip on this host yet", {"verified": False}
         env["PYTHONPATH"] = wheel
-    argv += ["index", "versions", request["name"], "--pre"]
+    wanted, have, failed = request.get("version"), [], []
+    indexes = request.get("indexes") or [request.get("index")]
+    for index in indexes:
+        versions, error = versions_on(argv, env, request, index, context)
+        if error:
+            failed.append(error)
+        elif not wanted or any(version == wanted or version.split("+")[0] == wanted for version in versions):
+            return "{0} {1}".format(request["name"], wanted or versions[0]), {"newest": versions[0]}
+        else:
+            have.append((hide(index or "the configured package index"), versions))
+    if have:
+        shown = "; ".join("{0} has {1}".format(where, ", ".join(versions[:5])) for where, versions in have)
+        raise Missing(
+            "{0} {1} is on no index: {2}".format(request["name"], wanted, shown),
+            "choose a version that the index has; a mirror may lag behind: verl_mirror_pypi",
+        )
+    raise Missing(
+        "; ".join(failed),
+        "{0} -m pip index versions {1} on this host; set verl_mirror_pypi or verl_proxy".format(
+            python, request["name"]
+        ),
+    )
+
+
+def versions_on(pip, env, request, index, context):
+    """Return (versions of a package on one index, newest first; what went wrong)."""
+    argv = pip + ["index", "versions", request["name"], "--pre"]
     if index:
         argv += ["--index-url", index]
     if request.get("python_version"):
         argv += ["--python-version", request["python_version"], "--only-binary=:all:"]
     rc, out, err = cli.run(argv, timeout=context["timeout"] * 4, env=env)
-    where = hide(index or "the configured package index")
-    if rc != 0:
-        raise Missing(
-            "{0} can't be asked for {1}: {2}".format(where, request["name"], hide(((err or out).strip().splitlines() or ["no answer"])[-1])),
-            "{0} -m pip index versions {1} on this host; set verl_mirror_pypi or verl_proxy".format(
-                python, request["name"]
-            ),
-        )
     match = re.search(r"^Available versions: (.*)$", out, re.MULTILINE)
-    have = [text.strip() for text in match.group(1).split(",")] if match else []
-    wanted = request.get("version")
-    if wanted and not any(version == wanted or version.split("+")[0] == wanted for version in have):
-        raise Missing(
-            "{0} has {1} {2}, not {3}".format(where, request["name"], ", ".join(have[:5]) or "in no version", wanted),
-            "choose a version that the index has; a mirror may lag behind: verl_mirror_pypi",
-        )
-    return "{0} {1}".format(request["name"], wanted or (have[0] if have else "")), {"newest": have[0] if have else None}
+    if rc == 0 and match:
+        return [text.strip() for text in match.group(1).split(",")], None
+    said = hide((err or out).strip()[-300:])
+    return [], "{0} can't be asked for {1}: {2}".format(
+        hide(index or "the configured package index"), request["name"], said
+    )
 
 
 KINDS = {
@@ -317,11 +335,12 @@ def ask(request, context):
         "id": request["id"],
         "kind": request["kind"],
         "ok": False,
-        "needed": needed(request),
+        "needed": request["id"],
         "fix": None,
         "data": {},
     }
     try:
+        answer["needed"] = needed(request)
         answer["found"], answer["data"] = KINDS[request["kind"]](request, context)
         answer["ok"] = True
     except Missing as error:

@@ -28,7 +28,8 @@ LAYER = re.compile(
     r"(?:\[[^\]]*\][\s|]*)?(?P<now>[\d.]+\s?[kKMGT]?i?B)\s*/\s*(?P<all>[\d.]+\s?[kKMGT]?i?B)"
 )
 STATE = re.compile(
-    r"^(?P<id>[0-9a-f]{12}): (?P<what>Pulling fs layer|Waiting|Verifying Checksum|Download complete|Pull complete|Already exists)"
+    r"^(?P<id>[0-9a-f]{12}): "
+    r"(?P<what>Pulling fs layer|Waiting|Verifying Checksum|Download complete|Pull complete|Already exists)"
 )
 SIZES = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 # Another try can't mend these.
@@ -181,7 +182,7 @@ def write(path, job):
 
 
 def on_terminal(argv, feed, env=None, stalled=900):
-    """Run a command on a pseudo terminal and feed its output on. Returns its exit status (124: nothing for `stalled` s)."""
+    """Run a command on a pseudo terminal, feeding its output on. Returns its exit status (124: silent for too long)."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 200, 200, 0, 0))
     process = subprocess.Popen(

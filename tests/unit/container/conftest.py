@@ -1,4 +1,4 @@
-"""The modules as Ansible runs them: below ansible.module_utils, arguments as JSON, engines played by recorded answers."""
+"""The modules as Ansible runs them: arguments as JSON, engines played by recorded answers."""
 
 import importlib.util
 import json
@@ -91,7 +91,7 @@ class Exit(Exception):
 
 @pytest.fixture
 def module(monkeypatch):
-    """Run a module of library/: `module("verl_image", {...}, check=True)` returns its answer, `failed` where it failed."""
+    """Run a module of library/: `module("verl_image", {...}, check=True)` returns its answer with `failed`."""
 
     def run(name, args, check=False, diff=True):
         spec = importlib.util.spec_from_file_location(name, ROOT / "library" / f"{name}.py")

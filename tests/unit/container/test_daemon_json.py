@@ -1,6 +1,7 @@
 """daemon.json: nobody's keys are lost, what can't be read isn't touched, and what takes effect how."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_ten_foreign_keys_are_kept(module, tmp_path):
     assert after["runtimes"]["crun"] == {"path": "/usr/bin/crun"}
     for key in set(FOREIGN) - {"registry-mirrors", "features", "runtimes"}:
         assert after[key] == FOREIGN[key]
-    assert json.loads(open(answer["backup_file"]).read()) == FOREIGN
+    assert json.loads(Path(answer["backup_file"]).read_text()) == FOREIGN
     again = module("verl_daemon_json", {"path": str(path), "settings": settings, "ask_daemon": False})
     assert not again["changed"]
     assert again["diff"]["before"] == again["diff"]["after"]

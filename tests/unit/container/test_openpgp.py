@@ -26,7 +26,9 @@ def keys(tmp_path_factory):
     for kind in ("rsa2048", "ed25519"):
         user = f"{kind} <{kind}@example.org>"
         subprocess.run([*gpg, "--quick-generate-key", user, kind, "sign", "never"], check=True, capture_output=True)
-        listed = subprocess.run([*gpg, "--with-colons", "--list-keys", user], check=True, capture_output=True, text=True)
+        listed = subprocess.run(
+            [*gpg, "--with-colons", "--list-keys", user], check=True, capture_output=True, text=True
+        )
         print_ = next(line.split(":")[9] for line in listed.stdout.splitlines() if line.startswith("fpr"))
         binary = subprocess.run([*gpg, "--export", user], check=True, capture_output=True).stdout
         armored = subprocess.run([*gpg, "--armor", "--export", user], check=True, capture_output=True).stdout
@@ -50,14 +52,25 @@ def test_every_key_of_a_file_counts(lib, keys):
     assert lib.fingerprints(both) == [keys["rsa2048"][2], keys["ed25519"][2]]
 
 
-@pytest.mark.parametrize("data", [b"", b"<html>Sign in</html>", b"\x99\x01", b"\x80", b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n!!\n-----END PGP PUBLIC KEY BLOCK-----\n"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"<html>Sign in</html>",
+        b"\x99\x01",
+        b"\x80",
+        b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n!!\n-----END PGP PUBLIC KEY BLOCK-----\n",
+    ],
+)
 def test_anything_else_is_no_key(lib, data):
     with pytest.raises(lib.NotAKey):
         lib.fingerprints(data)
 
 
 def test_people_write_fingerprints_in_many_ways(lib):
-    assert lib.normal("0xc95b 321b 61e8 8c18 09c4  f759 ddca e044 f796 ecb0") == "C95B321B61E88C1809C4F759DDCAE044F796ECB0"
+    assert (
+        lib.normal("0xc95b 321b 61e8 8c18 09c4  f759 ddca e044 f796 ecb0") == "C95B321B61E88C1809C4F759DDCAE044F796ECB0"
+    )
 
 
 def test_a_key_with_the_right_fingerprint_is_put_in_place_once(module, keys, tmp_path):

@@ -1,4 +1,4 @@
-"""Reading progress, and which errors are worth another try. The lines were recorded from Docker 20.10 and Podman 4.3."""
+"""Reading progress, joining a pull, and which errors are worth another try."""
 
 import json
 import time

@@ -34,10 +34,11 @@ def gpu(recorded):
 
 
 def test_the_seeds_command_line(lib):
-    assert lib.arguments(options(), "IMAGE") == (
+    line = " ".join(lib.arguments(options(), "IMAGE"))
+    assert line == (
         "create --runtime=nvidia --gpus all --net=host --shm-size=10g --cap-add=SYS_ADMIN "
         "-v /tmp/conv/src:/workspace/verl --name verl IMAGE sleep infinity"
-    ).split()
+    )
 
 
 def test_the_busy_hosts_command_line_asks_by_runtime(lib):
@@ -121,7 +122,8 @@ def test_secret_values_are_compared_and_never_shown(lib, gpu):
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("10g", 10 * 2**30), ("64M", 64 * 2**20), ("1.5gb", 3 * 2**29), (1024, 1024), ("8GiB", 8 * 2**30)]
+    ("text", "size"),
+    [("10g", 10 * 2**30), ("64M", 64 * 2**20), ("1.5gb", 3 * 2**29), (1024, 1024), ("8GiB", 8 * 2**30)],
 )
 def test_sizes(lib, text, size):
     assert lib.size(text) == size

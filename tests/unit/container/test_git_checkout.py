@@ -1,0 +1,133 @@
+"""verl_git_checkout on real repositories: nobody's work is overwritten."""
+
+import subprocess
+
+import pytest
+
+
+class Repository:
+    """A remote with tags."""
+
+    def __init__(self, path):
+        self.path = path
+        path.mkdir()
+        self.git("init", "-q", "-b", "main")
+
+    def git(self, *argv, cwd=None):
+        """Run git."""
+        command = ["git", "-c", "user.name=n", "-c", "user.email=n@example.org", *argv]
+        return subprocess.run(command, cwd=cwd or self.path, check=True, capture_output=True, text=True).stdout.strip()
+
+    def release(self, version):
+        """Commit and tag; returns the commit."""
+        (self.path / "version").write_text(version)
+        self.git("add", ".")
+        self.git("commit", "-q", "-m", version)
+        self.git("tag", version)
+        return self.git("rev-parse", "HEAD")
+
+    @property
+    def url(self):
+        """Its address."""
+        return f"file://{self.path}"
+
+
+@pytest.fixture
+def remote(tmp_path):
+    """A remote with v1 and v2."""
+    repository = Repository(tmp_path / "remote")
+    repository.commits = {version: repository.release(version) for version in ("v1", "v2")}
+    return repository
+
+
+@pytest.fixture
+def checkout(module, remote, tmp_path):
+    """Check a version out."""
+
+    def run(version, check=False, **more):
+        args = {"repo": remote.url, "version": version, "path": str(tmp_path / "src"), "attempts": 1, **more}
+        return module("verl_git_checkout", args, check=check)
+
+    return run
+
+
+def test_a_release_is_checked_out_without_history_and_moves_on(checkout, remote, tmp_path):
+    assert checkout("v1", check=True)["changed"]
+    assert not (tmp_path / "src").exists()
+    answer = checkout("v1")
+    assert (answer["changed"], answer["commit"]) == (True, remote.commits["v1"])
+    assert not checkout("v1")["changed"]
+    assert checkout("v2", check=True)["changed"]
+    assert checkout("v2")["commit"] == remote.commits["v2"]
+    assert (tmp_path / "src" / "version").read_text() == "v2"
+    assert remote.git("rev-list", "--count", "HEAD", cwd=tmp_path / "src") == "1"
+    assert checkout("v1")["changed"]
+
+
+def test_a_commit_is_checked_out(checkout, remote):
+    assert checkout(remote.commits["v1"])["commit"] == remote.commits["v1"]
+
+
+def test_changed_files_are_refused(checkout, tmp_path):
+    checkout("v1")
+    (tmp_path / "src" / "version").write_text("mine")
+    for check in (True, False):
+        answer = checkout("v2", check=check)
+        assert answer["failed"]
+        assert "1 changed file(s) (version)" in answer["msg"]
+        assert "git stash" in answer["fix"]
+    assert (tmp_path / "src" / "version").read_text() == "mine"
+    assert not checkout("v1")["failed"]  # the wanted commit is there; changes on top of it are the user's
+
+
+def test_own_commits_are_refused_until_the_remote_has_them(checkout, remote, tmp_path):
+    checkout("v1")
+    (tmp_path / "src" / "mine").write_text("mine")
+    remote.git("add", ".", cwd=tmp_path / "src")
+    remote.git("commit", "-q", "-m", "mine", cwd=tmp_path / "src")
+    answer = checkout("v2")
+    assert answer["failed"]
+    assert "no tag or branch" in answer["msg"]
+
+
+def test_untracked_files_stay(checkout, tmp_path):
+    checkout("v1")
+    (tmp_path / "src" / "verl.egg-info").mkdir()
+    (tmp_path / "src" / "notes.txt").write_text("mine")
+    assert not checkout("v2")["failed"]
+    assert (tmp_path / "src" / "notes.txt").read_text() == "mine"
+
+
+def test_a_clone_made_by_hand_is_taken_over_when_clean(checkout, remote, tmp_path):
+    remote.git("clone", "-q", remote.url, str(tmp_path / "src"))
+    assert checkout("v1")["commit"] == remote.commits["v1"]
+
+
+def test_a_folder_with_other_things_is_refused(checkout, tmp_path):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "data").write_text("mine")
+    assert "isn't empty" in checkout("v1")["msg"]
+    assert [entry.name for entry in (tmp_path / "src").iterdir()] == ["data"]
+
+
+def test_an_interrupted_checkout_goes_on(checkout, remote, tmp_path):
+    (tmp_path / "src").mkdir()
+    remote.git("init", "-q", cwd=tmp_path / "src")
+    lock = tmp_path / "src" / ".git" / "index.lock"
+    lock.write_text("")
+    import os
+
+    os.utime(lock, (1, 1))
+    assert checkout("v1")["commit"] == remote.commits["v1"]
+
+
+def test_a_missing_tag_is_said(checkout, remote):
+    answer = checkout("v3")
+    assert "v3 can't be fetched" in answer["msg"]
+    assert "git ls-remote" in answer["fix"]
+
+
+def test_logins_in_addresses_are_not_shown(checkout):
+    answer = checkout("v1", repo="https://user:canary@127.0.0.1:1/verl.git")
+    assert answer["failed"]
+    assert "canary" not in answer["msg"] + answer["fix"]
