@@ -344,6 +344,7 @@ def test_architectures_and_products_agree() -> None:
         ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada"), ("Tesla V100-SXM2-32GB", "V100"), ("Tesla T4", "T4"),
         ("NVIDIA B200", "B200"), ("NVIDIA GB200", "GB200"), ("NVIDIA B300 SXM6 AC", "B300"), ("NVIDIA A10G", "A10G"),
         ("NVIDIA GH200 480GB", "GH200"), ("NVIDIA GB10", "GB10"), ("h100", "H100"),
+        ("NVIDIA A800 80GB PCIe", "A800 PCIe"),
         ("rtx4090", "GeForce RTX 4090"), ("rtx", None), ("", None),
     ],
 )  # fmt: skip
@@ -354,6 +355,7 @@ def test_gpus_are_found_by_what_nvidia_smi_prints(printed: str, name: str | None
 
 def test_gpus_are_found_by_pci_id() -> None:
     assert find(CATALOG, pci_id="0x2330")["name"] == "H100"
+    assert find(CATALOG, pci_id="1DB6")["name"] == "V100"
     assert find(CATALOG, pci_id="ffff") is None
 
 
