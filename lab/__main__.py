@@ -1,0 +1,37 @@
+"""`python -m lab up|down|status|reset HOST`."""
+
+import argparse
+import logging
+import sys
+
+from lab import hosts, lifecycle, topology
+from lab.machine import LabError
+
+
+def main() -> int:
+    """Run one command."""
+    parser = argparse.ArgumentParser(prog="python -m lab", description="The simulated GPU fleet (docs/lab.md).")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="build what's missing, start it, write inventories/lab")
+    commands.add_parser("down", help="remove everything but the cache")
+    commands.add_parser("status", help="what is up; exit status 1 where something isn't")
+    reset = commands.add_parser("reset", help="bring one host back to fresh")
+    reset.add_argument("host", choices=sorted(topology.HOSTS))
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("lab").setLevel(logging.INFO)
+    try:
+        if arguments.command == "reset":
+            hosts.reset(arguments.host)
+        elif arguments.command == "status":
+            return 0 if lifecycle.status() else 1
+        else:
+            getattr(lifecycle, arguments.command)()
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Build steps, kept by the hash of what they are made from."""
+
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab import settings
+
+log = logging.getLogger("lab")
+
+
+def digest_of(*inputs: object) -> str:
+    """Hash texts and files (folders with all they hold) to a short key."""
+    total = hashlib.sha256()
+    for item in inputs:
+        if isinstance(item, Path):
+            for path in sorted(item.rglob("*")) if item.is_dir() else [item]:
+                if path.is_file() and "__pycache__" not in path.parts:
+                    total.update(f"{path.name}\0{path.stat().st_mode & 0o111}\0".encode() + path.read_bytes())
+        else:
+            total.update(repr(item).encode())
+        total.update(b"\1")
+    return total.hexdigest()[:16]
+
+
+def step(name: str, inputs: list[object], make: Callable[[Path], None]) -> Path:
+    """Give the folder that `make` fills, from the cache where the same inputs were seen before."""
+    target = settings.CACHE / "steps" / name / digest_of(*inputs)
+    if target.exists():
+        return target
+    started = time.monotonic()
+    log.info("build  %s ...", name)
+    unfinished = target.with_suffix(f".{os.getpid()}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        make(unfinished)
+        unfinished.rename(target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    log.info("built  %s in %.0f s", name, time.monotonic() - started)
+    return target
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Let one lab command run at a time: the lab's names and addresses exist once on a machine."""
+    settings.CACHE.mkdir(parents=True, exist_ok=True)
+    with (settings.CACHE / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,102 @@
+"""The lab's hosts as containers: create, reach, reset."""
+
+import contextlib
+import shlex
+from dataclasses import dataclass
+
+import docker
+
+from lab import engine, hostfiles, network, settings, topology
+from lab.build import rootfs
+from lab.machine import LabError
+from lab.topology import HOSTS, Host
+from lab.waiting import until
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command on a host answered."""
+
+    rc: int
+    out: str
+
+
+def container(name: str) -> docker.models.containers.Container:
+    """Give the container of a host, by the host's name."""
+    try:
+        return engine.client().containers.get(HOSTS[name].container)
+    except docker.errors.NotFound:
+        raise LabError(f"{name} isn't up. Start the lab: make lab") from None
+
+
+def exec(host: str, command: str | list[str], *, user: str = "root", check: bool = True) -> Result:
+    """Run a shell command on a host, from outside of SSH; a failure raises unless `check` is off."""
+    line = command if isinstance(command, str) else shlex.join(command)
+    status, said = container(host).exec_run(["bash", "-c", line], user=user, environment={"LC_ALL": "C.UTF-8"})
+    result = Result(status, said.decode(errors="replace"))
+    if check and result.rc:
+        raise LabError(f"{host}: `{line}` ended with {result.rc}:\n{result.out[-3000:]}")
+    return result
+
+
+def create(host: Host) -> None:
+    """Make a host's container and start it; `wait` says when it's ready."""
+    volumes = {}
+    if host.machine:
+        volumes[f"{host.container}-docker"] = {"bind": "/var/lib/docker", "mode": "rw"}
+    else:
+        settings.PIP_CACHE.mkdir(parents=True, exist_ok=True)
+        volumes[str(settings.PIP_CACHE)] = {"bind": hostfiles.PIP_CACHE, "mode": "rw"}
+    client = engine.client()
+    for volume in volumes:
+        if not volume.startswith("/"):
+            client.volumes.create(volume, labels={settings.LABEL: "1"})
+    # Not --privileged: that fails on a machine whose own bounding set lacks SYS_RESOURCE (docs/lab.md).
+    settings_of_host = client.api.create_host_config(
+        cap_add=["ALL"], cap_drop=["SYS_RESOURCE"], security_opt=["seccomp=unconfined", "apparmor=unconfined"],
+        device_cgroup_rules=["a *:* rwm"], devices=["/dev/fuse", "/dev/net/tun"], cgroupns="private",
+        tmpfs={"/run": "", "/tmp": "exec"}, binds=volumes, network_mode=settings.NETWORK,
+    )
+    # What `--security-opt systempaths=unconfined` stands for: Podman's and Apptainer's own /proc needs it.
+    settings_of_host |= {"MaskedPaths": [], "ReadonlyPaths": []}
+    endpoint = client.api.create_endpoint_config(ipv4_address=network.address(host.address))
+    made = client.containers.get(client.api.create_container(
+        rootfs.image(host.rootfs), ["/lib/systemd/systemd"], name=host.container, hostname=host.name,
+        labels={settings.LABEL: "1"}, stop_signal="SIGRTMIN+3", host_config=settings_of_host,
+        networking_config=client.api.create_networking_config({settings.NETWORK: endpoint}),
+    )["Id"])
+    hostfiles.put(made, host)
+    made.start()
+    hostfiles.install(made, host)
+
+
+def wait(host: Host) -> None:
+    """Wait until a host has booted: systemd content, SSH answering."""
+    def booted() -> bool:
+        return exec(host.name, "systemctl is-system-running", check=False).out.strip() in {"running", "degraded"}
+
+    def answers() -> bool:
+        return exec(host.name, "ss -Hltn sport = :22", check=False).out.strip() != ""
+
+    until(f"{host.name} to boot", booted, 60)
+    until(f"{host.name} to answer on port 22", answers, 30)
+    failed = exec(host.name, "systemctl --failed --no-legend --plain", check=False).out.strip()
+    if failed:
+        raise LabError(f"{host.name} booted with failed units:\n{failed}")
+
+
+def remove(host: Host) -> None:
+    """Remove a host and what it stored."""
+    client = engine.client()
+    with contextlib.suppress(docker.errors.NotFound):
+        client.containers.get(host.container).remove(force=True, v=True)
+    with contextlib.suppress(docker.errors.NotFound):
+        client.volumes.get(f"{host.container}-docker").remove(force=True)
+
+
+def reset(name: str) -> None:
+    """Bring a single host back to what it was when the lab came up."""
+    host = topology.HOSTS[name]
+    remove(host)
+    create(host)
+    wait(host)

@@ -1,0 +1,47 @@
+"""Write the inventory of the lab that is up, and its overlay of the catalog."""
+
+import yaml
+
+from lab import keys, network, settings
+from lab.build import images, toolkit
+from lab.topology import HOSTS
+
+HEADER = "# Written by `python -m lab up`; removed by `python -m lab down`.\n"
+
+
+def write() -> None:
+    """Write inventories/lab: hosts.yml and catalog.yml."""
+    web = f"http://{network.web_address()}"
+    groups: dict[str, dict] = {}
+    for host in HOSTS.values():
+        groups.setdefault("lab_gpu" if host.machine else "lab_cpu", {"hosts": {}})["hosts"][host.name] = {
+            "ansible_host": network.address(host.address),
+            "ansible_user": host.user,
+        }
+    variables = {
+        "ansible_ssh_private_key_file": str(keys.private_key()),
+        "ansible_ssh_common_args":
+            "-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o IdentitiesOnly=yes -o LogLevel=ERROR",
+        "verl_probe_root": "/opt/lab/probe",
+        "verl_mirror_registry": network.registry(),
+        "verl_mirror_git": f"{web}/verl.git",
+        "verl_mirror_toolkit": f"{web}/libnvidia-container",
+        "verl_mirror_torch": f"{web}/whl",
+        "nvidia_container_toolkit_key_fingerprint": toolkit.fingerprint(),
+        "verl_verify_level": "devices",
+        "verl_catalog_extra": str(settings.INVENTORY / "catalog.yml"),
+    }
+    settings.INVENTORY.mkdir(parents=True, exist_ok=True)
+    document = {"all": {"vars": variables, "children": groups}}
+    (settings.INVENTORY / "hosts.yml").write_text(HEADER + yaml.safe_dump(document, sort_keys=False, width=200))
+    (settings.INVENTORY / "catalog.yml").write_text(
+        HEADER + "# What the lab's stand-in images are.\n" + yaml.safe_dump(images.overlay(), sort_keys=False, width=200)
+    )
+
+
+def remove() -> None:
+    """Remove what `write` wrote."""
+    for name in ("hosts.yml", "catalog.yml"):
+        (settings.INVENTORY / name).unlink(missing_ok=True)
+    if settings.INVENTORY.exists() and not any(settings.INVENTORY.iterdir()):
+        settings.INVENTORY.rmdir()

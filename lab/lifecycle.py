@@ -1,0 +1,99 @@
+"""Bring the whole lab up and take it down again."""
+
+import contextlib
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import docker
+
+from lab import cache, engine, hosts, inventory, keys, network, services, settings, topology
+from lab.build import gpu, images, rootfs, toolkit, torchwheel, verlgit
+
+log = logging.getLogger("lab")
+
+
+def _all(pool: ThreadPoolExecutor, *jobs) -> None:
+    """Run jobs side by side and raise what the first failing one raised."""
+    for future in [pool.submit(*job) if isinstance(job, tuple) else pool.submit(job) for job in jobs]:
+        future.result()
+
+
+def build(pool: ThreadPoolExecutor) -> None:
+    """Make whatever the cache lacks."""
+    keys.private_key()
+    rootfs.make("builder")
+    _all(pool, *((rootfs.make, name) for name in topology.ROOTFS))
+    _all(pool, toolkit.make, torchwheel.make, gpu.make, verlgit.make)
+    images.make()
+
+
+def up() -> None:
+    """Start the lab: build what's missing, start services and hosts, write the inventory."""
+    started = time.monotonic()
+    with cache.locked(), ThreadPoolExecutor(8) as pool:
+        engine.client()
+        with ThreadPoolExecutor(2) as builders:  # a build keeps a core busy
+            build(builders)
+        built = time.monotonic()
+        network.create()
+        _all(pool, *((rootfs.image, name) for name in topology.ROOTFS if name not in {"builder", "image"}))
+        running = {container.name for container in engine.client().containers.list()}
+        jobs = [(_restart, services.start_registry, topology.REGISTRY), (_restart, services.start_web, topology.WEB)]
+        jobs = [job for job in jobs if job[2] not in running]
+        fresh = [host for host in topology.HOSTS.values() if host.container not in running]
+        _all(pool, *jobs, *((_fresh, host) for host in fresh))
+        services.wait()
+        _all(pool, *((hosts.wait, host) for host in topology.HOSTS.values()))
+        inventory.write()
+    log.info("The lab is up: %.0f s to build, %.0f s to start. Try: ansible -i %s all -m ping",
+             built - started, time.monotonic() - built, settings.INVENTORY.relative_to(settings.CHECKOUT))
+
+
+def _restart(start, name: str) -> None:
+    with contextlib.suppress(docker.errors.NotFound):
+        engine.client().containers.get(name).remove(force=True, v=True)
+    start()
+
+
+def _fresh(host: topology.Host) -> None:
+    hosts.remove(host)
+    hosts.create(host)
+
+
+def down() -> None:
+    """Remove everything but the cache."""
+    with cache.locked():
+        inventory.remove()
+        if not engine.running():
+            log.info("No Docker Engine runs here, so nothing of the lab does.")
+            return
+        client = engine.client()
+        ours = {"label": settings.LABEL}
+        with ThreadPoolExecutor(8) as pool:
+            _all(pool, *((_remove, container) for container in client.containers.list(all=True, filters=ours)))
+        for volume in client.volumes.list(filters=ours):
+            volume.remove(force=True)
+        for found in client.networks.list(filters=ours):
+            found.remove()
+        for image in client.images.list(filters=ours):
+            client.images.remove(image.id, force=True)
+        engine.stop_if_ours()
+    log.info("The lab is gone; its cache stays at %s", settings.CACHE)
+
+
+def _remove(container) -> None:
+    with contextlib.suppress(docker.errors.NotFound):
+        container.remove(force=True, v=True)
+
+
+def status() -> bool:
+    """Say what's up; true where everything is."""
+    if not engine.running():
+        log.info("The lab is down: no Docker Engine runs.")
+        return False
+    containers = {c.name: c.status for c in engine.client().containers.list(all=True, filters={"label": settings.LABEL})}
+    names = [topology.REGISTRY, topology.WEB, *(host.container for host in topology.HOSTS.values())]
+    for name in names:
+        log.info("%-20s %s", name, containers.get(name, "-"))
+    return all(containers.get(name) == "running" for name in names)

@@ -1,0 +1,44 @@
+"""The state of a host in a form that two looks at it can be compared."""
+
+from dataclasses import asdict, dataclass
+
+from lab import hosts
+
+PACKAGES = "dpkg-query -W -f '${Package}=${Version}\\n'"
+FILES = "find /etc /usr/local /opt /srv -xdev -type f -exec sha256sum {} + | sort -k2"
+UNITS = "systemctl list-units --type=service,path,socket --no-legend --plain | awk '{print $1, $4}' | sort"
+DAEMON = "systemctl show docker -p MainPID -p ActiveEnterTimestamp 2>/dev/null"
+CONTAINERS = (
+    "command -v docker >/dev/null && docker ps -aq --no-trunc | xargs -r docker inspect "
+    "-f '{{.Name}} {{.Id}} {{.State.Pid}} {{.State.StartedAt}}' | sort; true"
+)
+IMAGES = "command -v docker >/dev/null && docker images --digests --no-trunc -q | sort -u; true"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a run may have changed on a host."""
+
+    packages: tuple[str, ...]
+    files: tuple[str, ...]
+    units: tuple[str, ...]
+    daemon: tuple[str, ...]
+    containers: tuple[str, ...]
+    images: tuple[str, ...]
+
+    def difference(self, other: "Snapshot") -> list[str]:
+        """Say what `other` has or lacks, one line each; empty where nothing changed."""
+        lines = []
+        for kind, before in asdict(self).items():
+            after = getattr(other, kind)
+            lines += [f"{kind}: - {line}" for line in before if line not in set(after)]
+            lines += [f"{kind}: + {line}" for line in after if line not in set(before)]
+        return lines
+
+
+def snapshot(host: str) -> Snapshot:
+    """Look at a host: packages, files, services, the Docker daemon, containers (with PID and start time), images."""
+    def lines(command: str) -> tuple[str, ...]:
+        return tuple(hosts.exec(host, command).out.splitlines())
+
+    return Snapshot(*map(lines, (PACKAGES, FILES, UNITS, DAEMON, CONTAINERS, IMAGES)))
