@@ -69,8 +69,10 @@ def decide(host: Host, wishes: Wishes, world: World) -> Decision:
     decision.rejected = _rejected(decision, choice)
     if usable and not decision.errors:
         _take(decision, usable, host, wishes, wants, world)
-    elif not usable and not decision.errors:
+    elif decision.judged and not usable:
         decision.errors += nearest(decision.judged)
+    elif not decision.judged and not decision.errors:
+        decision.errors.append(empty_catalog())
     decision.unlocks = unlocks.find(decision, host, wishes, wants, world)
     return decision
 
@@ -244,24 +246,25 @@ def _rejected(decision: Decision, choice: backends.Choice) -> list[dict[str, Any
     return kept
 
 
+def empty_catalog() -> dict[str, Any]:
+    """The error where there's nothing to choose from."""
+    return {
+        "rule": "catalog",
+        "found": "no candidate",
+        "needed": "an image or a release in the catalog",
+        "where": None,
+        "fix": "Check catalog/ and verl_catalog_extra.",
+    }
+
+
 def nearest(judged: list[Judged]) -> list[dict[str, Any]]:
-    """The errors of the candidate that lacks least: with the fewest rejections, then with the oldest CUDA."""
-    if not judged:
-        return [
-            {
-                "rule": "catalog",
-                "found": "no candidate",
-                "needed": "an image or a release in the catalog",
-                "where": None,
-                "fix": "Check catalog/ and verl_catalog_extra.",
-            }
-        ]
-
-    def distance(item: Judged) -> tuple[Any, ...]:
-        rules = {rule for rule, _ in item.rejections}
-        cuda = versions.key_or_zero(item.candidate.image.cuda or "0") if "driver_floor" in rules else ()
-        return (not item.candidate.evidence, len(rules), cuda)
-
-    closest = min(judged, key=distance)
+    """The errors of the candidate that lacks least: serves the release, fewest rejections, oldest CUDA."""
+    closest = min(judged, key=_distance)
     where = f"{closest.candidate.name} with verl {closest.candidate.release.version}, the nearest candidate"
     return [finding.error(rule, where) for rule, finding in closest.rejections]
+
+
+def _distance(item: Judged) -> tuple[Any, ...]:
+    rules = {rule for rule, _ in item.rejections}
+    cuda = versions.key_or_zero(item.candidate.image.cuda or "0") if "driver_floor" in rules else ()
+    return (not item.candidate.evidence, len(rules), cuda)

@@ -28,6 +28,7 @@ class Architecture:
     last_cuda_major: str | None
     last_driver_branch: str | None
     open_modules: str
+    first_driver_branch: str | None = None
 
 
 def words(name: str) -> tuple[str, ...]:
@@ -61,18 +62,25 @@ def products(catalog: dict[str, Any]) -> dict[tuple[str, ...], Product]:
     return found
 
 
-def architectures(catalog: dict[str, Any]) -> dict[str, Architecture]:
-    """Compute capability -> its architecture."""
+def architectures(catalog: dict[str, Any], branches: dict[str, Any]) -> dict[str, Architecture]:
+    """Compute capability -> its architecture, with the first driver branch that drives such a GPU.
+
+    Where the catalog names none, it's the branch that came with the first toolkit that has code for it.
+    """
+    capabilities = mapping(catalog.get("compute_capabilities"))
     found = {}
     for name, about in mapping(catalog.get("architectures")).items():
         about = mapping(about)
-        architecture = Architecture(
-            str(name),
-            text(about.get("last_cuda_major")),
-            text(about.get("last_driver_branch")),
-            text(about.get("open_kernel_modules")) or "optional",
-        )
-        found.update(dict.fromkeys(texts(about.get("compute_capabilities")), architecture))
+        for capability in texts(about.get("compute_capabilities")):
+            first = mapping(capabilities.get(capability))
+            toolkit = text(first.get("first_cuda")) if first.get("confidence") == "high" else None
+            found[capability] = Architecture(
+                str(name),
+                text(about.get("last_cuda_major")),
+                text(about.get("last_driver_branch")),
+                text(about.get("open_kernel_modules")) or "optional",
+                text(about.get("first_driver_branch")) or (branch_for(toolkit, branches) if toolkit else None),
+            )
     return found
 
 

@@ -19,6 +19,7 @@ class Gpu:
     architecture: str
     last_cuda_major: str | None
     last_driver_branch: str | None
+    first_driver_branch: str | None
     open_modules: str
     forward_compat: bool
     memory_mb: int | None
@@ -225,6 +226,7 @@ def _kind(name: str, reported: str | None, world: World) -> tuple[Any, ...]:
         architecture.name if architecture else "an unknown architecture",
         architecture.last_cuda_major if architecture else None,
         architecture.last_driver_branch if architecture else None,
+        architecture.first_driver_branch if architecture else None,
         open_modules,
         product.forward_compat if product else False,
     )

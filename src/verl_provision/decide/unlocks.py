@@ -33,18 +33,21 @@ def _better(decision: Any, judged: Any) -> bool:
 
 def _driver(decision: Any, host: Host, world: World) -> list[dict[str, Any]]:
     """Per driver branch that would carry something better natively, the best of it."""
+    first = [gpu.first_driver_branch for gpu in host.kinds if gpu.first_driver_branch]
     last = [gpu.last_driver_branch for gpu in host.kinds if gpu.last_driver_branch]
+    too_old = any(versions.compare(versions.major(host.driver), branch) < 0 for branch in first)
     best: dict[tuple[Any, ...], tuple[str, Any]] = {}
     for judged in decision.judged:
         image = judged.candidate.image
         rules = {rule for rule, _ in judged.rejections}
         if not image.cuda or rules - DRIVER_RULES or not _better(decision, judged):
             continue
-        if not rules and ranking.tier(judged.candidate, host, world) == ranking.NATIVE:
+        if not rules and not too_old and ranking.tier(judged.candidate, host, world) == ranking.NATIVE:
             continue
         branch = gpus.native_branch(image.cuda, world)
         if branch is None or any(versions.compare(branch, end) > 0 for end in last):
             continue
+        branch = max([branch, *first], key=versions.key_or_zero)
         if versions.at_least(host.driver, branch):
             continue
         key = versions.key_or_zero(branch)
@@ -80,6 +83,10 @@ def _floor(decision: Any, host: Host, world: World, best: dict[Any, Any]) -> lis
         ),
     )
     oldest = driver.floor(lowest.candidate.image.cuda, world)
+    if oldest and any(
+        versions.compare(oldest, gpu.first_driver_branch) < 0 for gpu in host.kinds if gpu.first_driver_branch
+    ):
+        return []
     if oldest is None or versions.key_or_zero(versions.major(oldest)) in best:
         return []
     said = f"verl {lowest.candidate.release.version} ({lowest.candidate.name}) by minor-version compatibility"

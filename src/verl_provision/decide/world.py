@@ -139,7 +139,7 @@ def read(catalog: Any) -> World:
         cuda=cuda,
         vendors=mapping(catalog.get("vendors")),
         products=products(gpus),
-        architectures=architectures(gpus),
+        architectures=architectures(gpus, branches),
         sass=Sass(_tuples(cuda.get("sass_exclusions")), _tuples(cuda.get("sass_only"))),
         driver_floor=mapping(cuda.get("driver_floor")),
         branch_cuda=branches,

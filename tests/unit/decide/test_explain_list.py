@@ -92,7 +92,10 @@ REFUSED = {
     "H100 on 470": (
         machine("H100", "470.256.02"),
         {},
-        [("driver_floor", "470.256.02", "525.60.13", "525.60.13")],
+        [
+            ("first_driver", "H100 with driver 470.256.02", "driver >= 520", "520"),
+            ("driver_floor", "470.256.02", "525.60.13", "525.60.13"),
+        ],
         ["driver >= 525.60.13", "driver >= 550", "driver >= 570", "driver >= 580"],
     ),
     "V100 on 580": (
@@ -111,8 +114,17 @@ REFUSED = {
     "V100 on 595": (
         machine("V100", "595.71.05"),
         {},
-        [("end_of_life", "V100 with driver 595.71.05", "driver 580, the last branch that supports volta", "580")],
+        [
+            ("end_of_life", "V100 with driver 595.71.05", "driver 580, the last branch that supports volta", "580"),
+            ("compute_capability", "V100 (compute capability 7.0)", "8.0: flash-attn 2", "newer GPU"),
+        ],
         [],
+    ),
+    "B200 on 550": (
+        machine("B200", "550.163.01"),
+        {},
+        [("first_driver", "B200 with driver 550.163.01", "driver >= 570, the first branch", "570")],
+        ["driver >= 570", "driver >= 580"],
     ),
     "GB200": (
         machine("GB200", "580.95.05"),

@@ -38,6 +38,7 @@ RULES = (
     Rule("vendor_apply", "host", gpu.vendor_apply),
     Rule("driver_state", "host", driver.driver_state),
     Rule("driver_branch", "host", driver.driver_branch),
+    Rule("first_driver", "host", driver.first_driver),
     Rule("end_of_life", "host", driver.end_of_life_driver),
     Rule("open_kernel_modules", "host", driver.open_kernel_modules),
     Rule("fabric_manager", "host", driver.fabric_manager),

@@ -42,6 +42,20 @@ def driver_branch(candidate: None, host: Host, wishes: Wishes, world: World) -> 
     )
 
 
+def first_driver(candidate: None, host: Host, wishes: Wishes, world: World) -> Finding | None:
+    """A driver branch from before a GPU existed doesn't drive it."""
+    for gpu in host.kinds:
+        first = gpu.first_driver_branch
+        if first and host.driver and versions.compare(versions.major(host.driver), first) < 0:
+            return Rejection(
+                f"{gpu.name} with driver {host.driver}",
+                f"driver >= {first}, the first branch that drives {gpu.name} ({gpu.capability})",
+                f"Install driver >= {first}.",
+                hard=True,
+            )
+    return None
+
+
 def end_of_life_driver(candidate: None, host: Host, wishes: Wishes, world: World) -> Finding | None:
     """A driver branch after the last one that supports a GPU doesn't drive it."""
     for gpu in host.kinds:
