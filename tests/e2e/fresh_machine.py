@@ -35,7 +35,7 @@ class FreshMachine:
         inside = f"cd ~/verl-provision && {command}"
         enter = (
             'mount --rbind /dev "$1/dev" && mount -t proc proc "$1/proc" && '
-            'exec chroot --userspec "$2" "$1" env HOME="/home/$2" bash -c "$3"'
+            'exec /usr/sbin/chroot --userspec "$2" "$1" env HOME="/home/$2" bash -c "$3"'
         )
         namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         argv = [*namespaces, "bash", "-c", enter, "-", str(self.root), USER, inside]

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 
 from verl_provision import __version__
-from verl_provision.cli import catalog, explain
+from verl_provision.cli import catalog, explain, play
 
-COMMANDS = (explain, catalog)
+COMMANDS = (explain, play, catalog)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"verl-provision {__version__}")
     subparsers = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
-        command.add_parser(subparsers).set_defaults(run=command.run)
+        command.add_parser(subparsers)
     return root
 
 

@@ -13,11 +13,12 @@ from verl_provision.catalog.load import HERE
 DIGEST_SHOWN = len("sha256:") + 12
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: Any) -> None:
     """Add the command to the program's parser."""
     catalog = subparsers.add_parser(
         "catalog", help="look after the catalog of images", description="Look after the catalog of images."
     )
+    catalog.set_defaults(run=run)
     commands = catalog.add_subparsers(dest="catalog_command", required=True, metavar="COMMAND")
     compare = commands.add_parser(
         "check",
@@ -39,7 +40,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     compare.add_argument("--max-wait", metavar="SECONDS", type=float, default=60,
                          help="how long to wait in all where the registry limits requests (60)")  # fmt: skip
     compare.add_argument("--json", action="store_true", help="print JSON")
-    return catalog
 
 
 def run(args: argparse.Namespace) -> int:

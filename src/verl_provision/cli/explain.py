@@ -14,7 +14,7 @@ from verl_provision.decide.plan import plan_host
 SHOWN = 12  # rejections listed before the rest is counted
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+def add_parser(subparsers: Any) -> None:
     """Add the command's own part of the command line."""
     parser = subparsers.add_parser(
         "explain",
@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     by_hand.add_argument(
         "--sudo", action=argparse.BooleanOptionalAction, help="whether sudo works without password (yes)"
     )
-    return parser
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
