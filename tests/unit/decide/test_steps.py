@@ -1,0 +1,453 @@
+"""The steps of a plan: only what has work to do, in order, and nothing that disturbs people at work."""
+
+import jsonschema
+import pytest
+
+from tests.unit.decide.machines import DOCKER_26, ROOT, loaded, machine, plan, recorded, settle
+from verl_provision.decide.plan import plan_fleet
+
+BARE = {"docker": False, "sudo": True}
+OTHER = [{"id": "ffffffffffff", "name": "somebodys", "image": "busybox"}]
+PROCESS = [{"pid": 1, "gpu_uuid": "GPU-0", "memory_mb": 10}]
+
+
+def without_toolkit(**docker):
+    """A machine with Docker on which the toolkit was never installed."""
+    facts = machine(toolkit={"installed": False, "version": None})
+    facts["engines"]["docker"] |= {"gpus_flag": False, "runtimes": ["runc"], **docker}
+    return facts
+
+
+def schema():
+    import json
+
+    return json.loads((ROOT / "catalog" / "schema" / "plan.json").read_text())
+
+
+def validate(planned):
+    whole = schema()
+    jsonschema.Draft202012Validator({**whole, "$ref": "#/$defs/host_alone", "type": "object"} | {
+        "properties": {}, "required": [], "additionalProperties": True}).validate(planned)  # fmt: skip
+
+
+MACHINES = {
+    "no GPU": (machine(None), ["source_environment"]),
+    "bare": (
+        machine(**BARE),
+        [
+            "docker_engine",
+            "nvidia_container_toolkit",
+            "disruption",
+            "container_image",
+            "verl_checkout",
+            "training_container",
+        ],
+    ),
+    "Docker without toolkit": (
+        without_toolkit(),
+        ["nvidia_container_toolkit", "disruption", "container_image", "verl_checkout", "training_container"],
+    ),
+    "ready": (machine(), ["container_image", "verl_checkout", "training_container"]),
+    "source": (machine(docker=False, sudo=False), ["source_environment"]),
+}
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_steps_in_order_then_none(name):
+    facts, steps = MACHINES[name]
+    first = plan(facts)
+    validate(first)
+    assert list(first["steps"]) == steps
+    assert first["verification"]["needed"]
+    again = plan(settle(facts, first))
+    validate(again)
+    assert again["steps"] == {}
+    assert not again["verification"]["needed"], again["verification"]["reason"]
+    assert again["verification"]["passed_at"] == "2026-11-24T10:00:00Z"
+    assert again["deferred"] == []
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_step_needs_only_earlier_ones(name):
+    facts, _ = MACHINES[name]
+    seen = []
+    for step, detail in plan(facts)["steps"].items():
+        assert set(detail["needs"]) <= set(seen)
+        seen.append(step)
+
+
+def test_a_cpu_host_asks_for_no_root():
+    step = plan(machine(None, docker=False, sudo=False))["steps"]["source_environment"]
+    assert "become" not in step["args"]
+    assert step["args"]["profile"] == "cpu"
+    assert step["args"]["torch_index"].endswith("/cpu")
+    assert "tensordict==0.10.0" in step["args"]["constraints"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"source_environment": {"python_ok": False}}, "does not work"),
+        ({"source_environment": {"verl_version": "0.8.0"}}, "has verl 0.8.0"),
+        ({"source_environment": {"building": True}}, "another run"),
+        ({"stamps": {"source_environment": {"key": "0"}}}, "other wishes"),
+        ({"source_environment": None}, "there is no environment"),
+    ],
+)
+def test_a_source_environment_is_repaired(change, reason):
+    facts = machine(None)
+    done = settle(facts, plan(facts))
+    for section, values in change.items():
+        done[section] = {**done[section], **values} if values else values
+    assert reason in plan(done)["steps"]["source_environment"]["reason"]
+
+
+def test_another_python_of_the_host_does_not_rebuild():
+    facts = machine(None)
+    done = settle(facts, plan(facts))
+    done["pythons"].insert(0, {"version": "3.12.9", "executable": "/opt/python3.12", "venv": True})
+    assert plan(done)["steps"] == {}
+
+
+# ---- the ladder
+
+
+def test_idle_host_gets_the_seeds_exact_flags():
+    planned = plan(without_toolkit())
+    assert planned["steps"]["disruption"]["args"]["action"] == "restart"
+    assert planned["steps"]["disruption"]["args"]["allowed"] is True
+    assert planned["steps"]["training_container"]["args"]["gpu_request"] == "gpus_all"
+
+
+@pytest.mark.parametrize("busy", [{"running": OTHER}, {"processes": PROCESS}])
+def test_busy_host_is_reloaded_and_asks_by_runtime(busy):
+    facts = without_toolkit(**({"running": OTHER} if "running" in busy else {}))
+    facts["nvidia"]["processes"] = busy.get("processes", [])
+    planned = plan(facts)
+    assert planned["steps"]["disruption"]["args"]["action"] == "reload"
+    assert planned["steps"]["training_container"]["args"]["gpu_request"] == "runtime_env"
+    assert planned["deferred"] == []
+
+
+def test_both_ways_to_ask_for_gpus_have_one_key():
+    busy, idle = plan(without_toolkit(running=OTHER)), plan(without_toolkit())
+    assert busy["steps"]["training_container"]["key"] == idle["steps"]["training_container"]["key"]
+    facts = settle(without_toolkit(running=OTHER), busy)
+    facts["engines"]["docker"]["running"] = []
+    assert "training_container" not in plan(facts)["steps"]
+
+
+def test_disruption_allowed_restarts_a_busy_host():
+    planned = plan(without_toolkit(running=OTHER), allow_disruption=True)
+    assert planned["steps"]["disruption"]["args"]["action"] == "restart"
+
+
+def test_a_fresh_engine_may_be_restarted_though_gpus_are_busy():
+    planned = plan(machine(**BARE, nvidia={"processes": PROCESS}))
+    assert planned["steps"]["disruption"]["args"]["action"] == "restart"
+    assert planned["steps"]["training_container"]["args"]["gpu_request"] == "gpus_all"
+
+
+@pytest.mark.parametrize(
+    ("docker", "daemon", "action", "deferred"),
+    [
+        ({}, {"log-driver": "local"}, "restart", False),
+        ({"running": OTHER}, {"log-driver": "local"}, "live_restore_restart", False),
+        ({"running": OTHER, "swarm": True}, {"log-driver": "local"}, None, True),
+        ({"running": OTHER}, {"live-restore": True}, "reload", False),
+        ({}, {"live-restore": True}, "reload", False),
+        ({"running": OTHER}, {"features": {"cdi": True}}, "live_restore_restart", False),
+        ({"running": OTHER, "version": "28.2.0"}, {"features": {"cdi": True}}, "reload", False),
+    ],
+)
+def test_settings_of_daemon_json(docker, daemon, action, deferred):
+    facts = machine()
+    facts["engines"]["docker"] |= {"version": "26.1.5", **docker}
+    planned = plan(facts, settings={"docker_engine": {"docker_engine_manage_daemon_json": daemon}})
+    assert "docker_engine" in planned["steps"]
+    assert (planned["steps"].get("disruption") or {"args": {"action": None}})["args"]["action"] == action
+    assert bool(planned["deferred"]) == deferred
+    facts["engines"]["docker"]["daemon_json"] = {"path": "/etc/docker/daemon.json", "parsed": daemon, "error": None}
+    assert (
+        "docker_engine"
+        not in plan(facts, settings={"docker_engine": {"docker_engine_manage_daemon_json": daemon}})["steps"]
+    )
+
+
+def test_a_daemon_json_that_cannot_be_read_is_refused():
+    facts = without_toolkit(daemon_json={"path": "/etc/docker/daemon.json", "parsed": None, "error": "line 3: ..."})
+    planned = plan(facts)
+    assert not planned["ok"]
+    assert planned["steps"] == {}
+    assert planned["errors"][0]["rule"] == "daemon_json"
+    assert "line 3" in planned["errors"][0]["found"]
+
+
+def test_a_daemon_json_that_nobody_has_to_change_is_left_alone():
+    facts = machine()
+    facts["engines"]["docker"]["daemon_json"] = {"path": "/etc/docker/daemon.json", "parsed": None, "error": "line 3"}
+    assert plan(facts)["ok"]
+
+
+def old_toolkit(**docker):
+    facts = machine(toolkit={"version": "1.17.4"})
+    facts["engines"]["docker"] |= docker
+    return facts
+
+
+def test_an_old_toolkit_is_lifted_over_the_security_floor():
+    step = plan(old_toolkit())["steps"]["nvidia_container_toolkit"]
+    assert "1.17.4 is older than 1.17.8" in step["reason"]
+    assert step["args"]["version"] == "1.20.0"
+
+
+def test_but_not_under_running_containers():
+    planned = plan(old_toolkit(running=OTHER))
+    assert "nvidia_container_toolkit" not in planned["steps"]
+    assert planned["deferred"][0]["step"] == "nvidia_container_toolkit"
+    assert "somebodys" in planned["deferred"][0]["because"]
+    assert "nvidia_container_toolkit" in plan(old_toolkit(running=OTHER), allow_disruption=True)["steps"]
+
+
+def test_and_under_them_where_no_hook_holds_their_gpus():
+    planned = plan(old_toolkit(running=OTHER, cgroup_driver="cgroupfs"))
+    assert "nvidia_container_toolkit" in planned["steps"]
+
+
+def test_a_newer_toolkit_is_left_alone():
+    assert "nvidia_container_toolkit" not in plan(machine(toolkit={"version": "1.19.1"}))["steps"]
+
+
+# ---- our container
+
+
+def running(*processes):
+    facts = machine()
+    done = settle(facts, plan(facts))
+    done["container"]["processes"] = list(processes)
+    return done
+
+
+def test_our_container_is_recreated_only_while_nothing_runs_in_it():
+    settings = {"training_container": {"training_container_shm_size": "64g"}}
+    idle = plan(running(), settings=settings)
+    assert idle["steps"]["training_container"]["disruption"] == "recreate"
+    assert idle["steps"]["training_container"]["args"]["shm_size"] == "64g"
+    busy = plan(running("python3 train.py"), settings=settings)
+    assert busy["ok"]
+    assert "training_container" not in busy["steps"]
+    assert busy["deferred"][0]["step"] == "training_container"
+    assert "python3 train.py" in busy["deferred"][0]["because"]
+    assert "training_container" in plan(running("python3"), settings=settings, allow_disruption=True)["steps"]
+
+
+def test_a_stopped_container_is_started():
+    facts = running()
+    facts["container"]["running"] = False
+    assert "is not running" in plan(facts)["steps"]["training_container"]["reason"]
+
+
+def test_another_release_moves_checkout_image_and_container():
+    planned = plan(running(), version="0.8.0")
+    assert list(planned["steps"]) == ["container_image", "verl_checkout", "training_container"]
+    assert planned["steps"]["verl_checkout"]["args"]["version"] == "v0.8.0"
+
+
+def test_a_dirty_checkout_is_not_moved():
+    facts = running()
+    facts["verl_checkout"]["dirty"] = True
+    planned = plan(facts, version="0.8.0")
+    assert "verl_checkout" not in planned["steps"]
+    assert "not committed" in planned["deferred"][0]["because"]
+    assert "stash" in planned["deferred"][0]["fix"]
+
+
+def test_a_wished_commit():
+    planned = plan(running(), commit="abcdef1")
+    assert planned["steps"]["verl_checkout"]["args"]["version"] == "abcdef1"
+
+
+def test_mirrors():
+    planned = plan(machine(), mirror_registry="mirror.example.org/hub", mirror_git="https://git.example.org/verl")
+    assert planned["image"]["pull_ref"] == "mirror.example.org/hub/verlai/verl:vllm024.latest"
+    assert planned["steps"]["container_image"]["args"]["pull_ref"] == planned["image"]["pull_ref"]
+    assert planned["steps"]["verl_checkout"]["args"]["repo"] == "https://git.example.org/verl"
+    cpu = plan(machine(None), mirror_torch="https://t.example.org/whl/", mirror_pypi="https://p.example.org/simple")
+    args = cpu["steps"]["source_environment"]["args"]
+    assert (args["torch_index"], args["pypi_index"]) == (
+        "https://t.example.org/whl/cpu",
+        "https://p.example.org/simple",
+    )
+
+
+# ---- verification
+
+
+@pytest.mark.parametrize(
+    ("change", "wished", "reason"),
+    [
+        ({}, {"verify_again": True}, "verl_verify_again"),
+        ({"verification": None}, {}, "never verified"),
+        ({"verification": {"level": "import"}}, {}, "at level import only"),
+        ({"nvidia": {"driver_version": "580.99.01"}}, {}, "the driver, the GPUs"),
+        ({"verification": {"container_id": "000000000000"}}, {}, "another one"),
+    ],
+)
+def test_when_it_is_verified_again(change, wished, reason):
+    facts = running()
+    for section, values in change.items():
+        facts[section] = {**facts[section], **values} if values else values
+    planned = plan(facts, **wished)
+    assert planned["steps"] == {}
+    assert planned["verification"]["needed"]
+    assert reason in planned["verification"]["reason"]
+
+
+def test_a_lower_level_is_proved_by_a_higher_one():
+    assert not plan(running(), verify_level="devices")["verification"]["needed"]
+
+
+# ---- backends
+
+
+def test_docker_by_sudo_only():
+    facts = machine()
+    facts["engines"]["docker"] |= {"reachable": False, "with_sudo": True, "reason": "permission denied"}
+    planned = plan(facts)
+    assert planned["backend"] == "docker"
+    assert planned["steps"]["container_image"]["args"]["become"] is True
+    assert planned["verification"]["become"] is True
+
+
+def test_docker_group_without_sudo():
+    facts = machine(sudo=False)
+    planned = plan(facts)
+    assert planned["backend"] == "docker"
+    assert planned["steps"]["training_container"]["args"]["become"] is False
+
+
+def test_docker_that_may_not_be_used_is_passed_over():
+    facts = machine(sudo=False)
+    facts["engines"]["docker"] |= {"reachable": False, "with_sudo": False, "reason": "permission denied on the socket"}
+    planned = plan(facts)
+    assert planned["backend"] == "source"
+    assert any("permission denied on the socket" in sentence for sentence in planned["why"])
+    facts["user"]["sudo"] = "password"
+    assert any("asks for a password" in sentence for sentence in plan(facts)["why"])
+
+
+def test_podman_then_apptainer():
+    facts = machine(docker=False, sudo=False)
+    facts["engines"]["apptainer"] = {"installed": True, "version": "1.4.0"}
+    assert plan(facts)["backend"] == "apptainer"
+    facts["engines"]["podman"] = {"installed": True, "version": "5.4.0", "rootless": True, "subids": True}
+    assert plan(facts)["backend"] == "apptainer"
+    facts["toolkit"]["cdi_specs"] = ["/etc/cdi/nvidia.yaml"]
+    planned = plan(facts)
+    assert planned["backend"] == "podman"
+    assert planned["steps"]["training_container"]["args"]["gpu_request"] == "cdi"
+    assert plan(settle(facts, planned))["steps"] == {}
+
+
+@pytest.mark.parametrize(("backend", "rule"), [("docker", "rights"), ("podman", "backend"), ("apptainer", "backend")])
+def test_a_wished_backend_that_cannot_be_had(backend, rule):
+    planned = plan(machine(docker=False, sudo=False), backend=backend)
+    assert not planned["ok"]
+    assert [error["rule"] for error in planned["errors"]] == [rule]
+
+
+def test_toolkit_missing_and_no_rights():
+    facts = without_toolkit()
+    facts["user"]["sudo"] = "none"
+    planned = plan(facts)
+    assert planned["backend"] == "source"
+    assert any("nvidia-ctk runtime configure" in row["fix"] for row in planned["rejected"])
+
+
+def test_a_container_on_a_host_without_gpu_where_it_is_wished():
+    planned = plan(machine(None), backend="docker")
+    assert (planned["backend"], planned["profile"]) == ("docker", "cpu")
+    assert planned["steps"]["training_container"]["args"]["gpu_request"] == "none"
+    assert planned["verification"]["level"] == "import"
+    assert plan(settle(machine(None), planned), backend="docker")["steps"] == {}
+
+
+# ---- the recorded hosts
+
+RECORDED = {
+    "no_gpu": (True, None),
+    "h100x8_550": (True, None),
+    "h100x8_580": (True, None),
+    "r610": (True, None),
+    "rootless_docker": (True, None),
+    "docker_refused": (True, None),
+    "sudo_password": (True, None),
+    "driver_not_loaded": (False, "driver_state"),
+    "mismatch": (False, "driver_state"),
+    "nouveau": (False, "driver_state"),
+    "smi_hang": (False, "driver_state"),
+    "mi300x": (False, "vendor_apply"),
+    "ascend_910b": (False, "vendor_apply"),
+    "gb10_na_memory": (False, "cpu_architecture"),
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_hosts(name):
+    ok, rule = RECORDED[name]
+    planned = plan(recorded(name))
+    validate(planned)
+    assert planned["ok"] == ok, planned["errors"]
+    if rule:
+        assert rule in [error["rule"] for error in planned["errors"]]
+        assert all(error["found"] and error["needed"] and error["fix"] for error in planned["errors"])
+
+
+def test_recorded_mixed_host():
+    planned = plan(recorded("mixed_gpus"))
+    validate(planned)
+    assert "mixed_gpus" in [warning["rule"] for warning in planned["warnings"]]
+
+
+# ---- the fleet
+
+
+def test_a_fleet_stores_reasons_once():
+    hosts = {f"gpu-{number}": {"facts": machine(), "wishes": {}} for number in range(5)}
+    hosts["cpu"] = {"facts": machine(None), "wishes": {}}
+    hosts["wrong"] = {"facts": None, "wish_errors": [{"variable": "verl_x", "found": "1", "needed": "y", "fix": "z"}]}
+    hosts["silent"] = {"facts": None, "wishes": {}}
+    fleet = plan_fleet(hosts, loaded())
+    jsonschema.Draft202012Validator(schema()).validate(fleet)
+    assert {fleet["hosts"][f"gpu-{number}"]["decision"] for number in range(5)} == {fleet["hosts"]["gpu-0"]["decision"]}
+    assert "rejected" not in fleet["hosts"]["gpu-0"]
+    assert fleet["step_hosts"]["container_image"] == [f"gpu-{number}" for number in range(5)]
+    assert fleet["step_hosts"]["source_environment"] == ["cpu"]
+    assert fleet["hosts"]["wrong"]["errors"][0]["variable"] == "verl_x"
+    assert fleet["hosts"]["silent"]["errors"][0]["rule"] == "facts"
+
+
+def test_a_fleet_plans_each_host_as_it_would_be_alone():
+    hosts = {
+        f"{gpu}-{driver}": {"facts": machine(gpu, driver), "wishes": {}}
+        for gpu in ("H100", "RTX 4090", "V100")
+        for driver in ("535.261.03", "550.163.01", "580.95.05")
+    }
+    fleet = plan_fleet(hosts, loaded())
+    for name, host in fleet["hosts"].items():
+        alone = plan(hosts[name]["facts"])
+        told = fleet["decisions"][host["decision"]]
+        assert {**host, **told} == alone
+
+
+def test_disk_is_told_exactly_though_decisions_are_shared():
+    roomy = machine(disk={"engine_root": {"path": "/var/lib/docker", "free_gb": 900.0}})
+    tight = [machine(disk={"engine_root": {"path": "/var/lib/docker", "free_gb": free}}) for free in (3.5, 4.5)]
+    fleet = plan_fleet({str(number): {"facts": facts} for number, facts in enumerate([roomy, *tight])}, loaded())
+    assert fleet["hosts"]["0"]["ok"]
+    assert "3.5 GB free" in fleet["hosts"]["1"]["errors"][0]["found"]
+    assert "4.5 GB free" in fleet["hosts"]["2"]["errors"][0]["found"]
+
+
+def test_docker_26_constant_is_what_the_module_says():
+    assert set(DOCKER_26) <= set(recorded("h100x8_580")["engines"]["docker"])
