@@ -1,0 +1,221 @@
+"""What must hold of every decision, whatever the machine, the wishes and the catalog."""
+
+import copy
+import json
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.property import strategies
+from tests.unit.decide.machines import known, loaded, machine, settle
+from verl_provision import wishes as wish_list
+from verl_provision.decide import decision as decisions
+from verl_provision.decide import host as hosts
+from verl_provision.decide import versions, wanted, world
+from verl_provision.decide.findings import Rejection
+from verl_provision.decide.plan import plan_fleet, plan_host
+from verl_provision.decide.rules import RULES, ask
+
+PATIENT = settings(
+    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+def decide(facts, wished, catalog=None):
+    here = known() if catalog is None else world.read(catalog)
+    return decisions.decide(hosts.read(facts, here), wanted.read(wished)[0], here)
+
+
+@PATIENT
+@given(strategies.machines(), strategies.wishes())
+def test_never_an_image_that_breaks_a_rule(facts, wished):
+    decision = decide(facts, wished)
+    if not decision.ok:
+        return
+    host, wishes = hosts.read(facts, known()), wanted.read(wished)[0]
+    broken = {
+        rule.id: rule
+        for rule in RULES
+        if rule.scope != "host"
+        for finding in ask(rule, decision.candidate, host, wishes, known())
+        if isinstance(finding, Rejection)
+    }
+    if wished.get("verl_image") and wished.get("verl_image_force"):
+        assert all(rule.forceable for rule in broken.values())
+        assert not set(broken) & {"cpu_architecture", "compute_capability", "vendor"}
+    else:
+        assert broken == {}
+
+
+@PATIENT
+@given(strategies.machines(), strategies.wishes())
+def test_the_same_input_gets_the_same_answer(facts, wished):
+    before = json.dumps([facts, wished])
+    first = plan_host(facts, wished, loaded())
+    assert json.dumps([facts, wished]) == before
+    assert plan_host(copy.deepcopy(facts), dict(reversed(wished.items())), loaded()) == first
+    shuffled = loaded()
+    shuffled = {**shuffled, "images": shuffled["images"][::-1], "releases": shuffled["releases"][::-1]}
+    again = plan_host(facts, wished, shuffled)
+    assert (again["ok"], again["verl_version"], again["image"]) == (first["ok"], first["verl_version"], first["image"])
+
+
+@PATIENT
+@given(strategies.machines(), strategies.wishes(), st.data())
+def test_adding_an_image_never_makes_the_answer_worse(facts, wished, data):
+    images = loaded()["images"]
+    left_out = data.draw(st.sampled_from([image["id"] for image in images]))
+    fewer = {**loaded(), "images": [image for image in images if image["id"] != left_out]}
+    before, after = decide(facts, wished, fewer), decide(facts, wished)
+    if before.ok:
+        assert after.ok
+        if after.candidate.image != before.candidate.image:
+            best = {judged.candidate.image.id: judged.rank for judged in after.judged if not judged.rejections}
+            assert best[after.candidate.image.id] <= best[before.candidate.image.id]
+
+
+@PATIENT
+@given(strategies.machines(st.just("580.95.05")), strategies.wishes(), st.data())
+def test_a_newer_driver_shrinks_the_choices_only_by_end_of_life(facts, wished, data):
+    drivers = sorted(strategies.DRIVERS, key=versions.key_or_zero)
+    older = data.draw(st.integers(0, len(drivers) - 2))
+    newer = data.draw(st.integers(older + 1, len(drivers) - 1))
+    wished.pop("verl_driver_policy", None)
+    found = []
+    for driver in (drivers[older], drivers[newer]):
+        facts = copy.deepcopy(facts)
+        if facts["nvidia"]["driver_version"]:
+            facts["nvidia"]["driver_version"] = driver
+        found.append(decide(facts, wished))
+    able = [
+        {
+            (judged.candidate.name, judged.candidate.release.version)
+            for judged in decision.judged
+            if not judged.rejections
+        }
+        for decision in found
+    ]
+    gone = able[0] - able[1]
+    named = {rule for judged in found[1].judged for rule, _ in judged.rejections if _key(judged) in gone}
+    assert named <= {"end_of_life"}
+    lost = {error["rule"] for error in found[1].errors} - {error["rule"] for error in found[0].errors}
+    if found[0].ok:
+        assert lost <= {"end_of_life"}
+        assert found[1].ok or lost
+
+
+def _key(judged):
+    return judged.candidate.name, judged.candidate.release.version
+
+
+@PATIENT
+@given(strategies.machines(), strategies.wishes())
+def test_a_second_run_has_nothing_to_do(facts, wished):
+    facts["engines"]["docker"]["running"] = []
+    first = plan_host(facts, wished, loaded())
+    if first["ok"]:
+        done = settle(facts, first)
+        done["disk"]["engine_root"] = {"path": "/var/lib/docker", "free_gb": 900.0, "total_gb": 900.0}
+        again = plan_host(done, wished, loaded())
+        assert again["ok"]
+        assert again["steps"] == {}
+        assert not again["verification"]["needed"]
+
+
+@PATIENT
+@given(strategies.machines(), strategies.wishes())
+def test_what_does_not_fit_says_why(facts, wished):
+    planned = plan_host(facts, wished, loaded())
+    assert planned["ok"] != bool(planned["errors"])
+    if not planned["ok"]:
+        assert planned["steps"] == {}
+    for row in [*planned["errors"], *planned["rejected"]]:
+        assert row["rule"] and row["found"] and row["needed"] and row["fix"]
+    for warning in planned["warnings"]:
+        assert warning["rule"] and warning["message"]
+
+
+@PATIENT
+@given(strategies.machines(), strategies.wishes())
+def test_nothing_is_disturbed_on_a_busy_host(facts, wished):
+    facts["nvidia"]["processes"] = [{"pid": 1, "gpu_uuid": "GPU-0", "memory_mb": 1}]
+    wished.pop("verl_allow_disruption", None)
+    planned = plan_host(facts, wished, loaded())
+    fresh = "docker_engine" in planned["steps"]
+    step = planned["steps"].get("disruption")
+    assert step is None or fresh or step["args"]["action"] in ("reload", "live_restore_restart")
+
+
+# ---- junk
+
+
+def sane(planned):
+    assert planned["ok"] in (True, False)
+    assert planned["ok"] or planned["errors"]
+    assert "internal" not in [error["rule"] for error in planned["errors"]], planned["errors"]
+    json.dumps(planned)
+
+
+@PATIENT
+@given(strategies.JUNK, strategies.JUNK, strategies.JUNK, strategies.JUNK)
+def test_pure_junk_gets_a_plan(facts, wished, catalog, own):
+    sane(plan_host(facts, wished, catalog, own))
+    sane(plan_host(facts, wished, loaded(), own))
+    sane(plan_host(machine(), wished, catalog, own))
+
+
+@PATIENT
+@given(st.data(), strategies.wishes())
+def test_spoiled_facts_get_a_plan(data, wished):
+    sane(plan_host(data.draw(strategies.spoiled(machine())), wished, loaded()))
+
+
+@PATIENT
+@given(st.data(), strategies.machines(), strategies.wishes())
+def test_a_spoiled_catalog_gets_a_plan(data, facts, wished):
+    small = {**loaded(), "images": loaded()["images"][:4], "releases": loaded()["releases"][:4]}
+    sane(plan_host(facts, wished, data.draw(strategies.spoiled(small))))
+
+
+@settings(PATIENT, max_examples=40)
+@given(st.data(), strategies.wishes())
+def test_facts_of_the_schemas_shape_get_a_plan(data, wished):
+    facts = data.draw(strategies.from_schema("facts"))
+    sane(plan_host(facts, wished, loaded()))
+
+
+@PATIENT
+@given(strategies.JUNK, strategies.JUNK)
+def test_a_fleet_of_junk_gets_plans(inputs, catalog):
+    fleet = plan_fleet(inputs, catalog)
+    json.dumps(fleet)
+    fleet = plan_fleet({"a": inputs, "b": {"facts": inputs, "wishes": inputs, "settings": inputs}}, loaded())
+    for planned in fleet["hosts"].values():
+        sane(planned)
+
+
+# ---- wishes
+
+NAMES = sorted(wish_list.schema()["properties"])
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.dictionaries(st.sampled_from([*NAMES, "verl_enigne", "verl_", "other"]), strategies.JUNK, max_size=4))
+def test_each_wish_is_valid_or_refused_by_name(raw):
+    values, errors = wish_list.parse(raw)
+    assert set(values) == set(NAMES)
+    for error in errors:
+        assert error["variable"] in raw
+        assert error["found"] and error["needed"] and error["fix"]
+    again, none = wish_list.parse(values)
+    assert none == []
+    assert again == values
+
+
+@settings(deadline=None, max_examples=200)
+@given(strategies.wishes())
+def test_wishes_as_strings_are_the_same_wishes(wished):
+    values, errors = wish_list.parse(wished)
+    assert errors == []
+    spelled = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in wished.items()}
+    assert wish_list.parse(spelled) == (values, [])
