@@ -64,6 +64,8 @@ def _clause_met(version: str, clause: str) -> bool:
         prefix = numbers(wanted[:-2])
         same = numbers(version)[: len(prefix)] == prefix
         return same if operator == "==" else (not same if operator == "!=" else False)
+    if key(wanted) is None:
+        return False
     order = compare(version, wanted)
     if operator == "~=":
         prefix = numbers(wanted)[:-1]
