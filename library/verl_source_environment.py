@@ -93,7 +93,7 @@ options:
     type: str
     default: ""
   disk_needed_gb:
-    description: Disk space that the whole build needs, in decimal GB. 0 means by the torch build (4 or 10).
+    description: Disk space that the whole build needs, in decimal GB. 0 means by what is built (4, 10 or 20).
     type: float
     default: 0
   lock_timeout:
@@ -225,8 +225,8 @@ import uuid
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.verl_source import files, interpreter
-from ansible.module_utils.verl_source.build import DISK_NEEDED, Build, assess, check_disk, describe, profile_name
-from ansible.module_utils.verl_source.environment import Environment, wanted_build
+from ansible.module_utils.verl_source.build import Build, assess, check_disk, describe, disk_needed, profile_name
+from ansible.module_utils.verl_source.environment import Environment
 from ansible.module_utils.verl_source.failure import BuildFailure
 from ansible.module_utils.verl_source.lock import Lock, held
 
@@ -396,8 +396,7 @@ def rehearse(options, env):
         python = interpreter.choose(options["python"], options["python_requires"], options["own_python"])
         how = "build it with Python %s (%s)" % (python["version"], python["path"])
         if not env.exists():
-            kind = "cpu" if wanted_build(options["torch_index"]) == "cpu" else "cuda"
-            needed = options["disk_needed_gb"] or DISK_NEEDED[kind]
+            needed = disk_needed(options)
             check_disk(env.prefix, needed, needed)
     else:
         how = "mend it in place"
@@ -440,7 +439,8 @@ def main():
         os.makedirs(env.prefix, exist_ok=True)
         lock = Lock(env.lock_path)
         build_id = uuid.uuid4().hex
-        got = lock.acquire(options["lock_timeout"] if options["action"] == "build" else 0)
+        # Half a second at least: whoever asks whether the lock is held takes it for a moment.
+        got = lock.acquire(max(0.5, options["lock_timeout"]) if options["action"] == "build" else 0.5)
         if not got and options["action"] == "start":
             module.exit_json(changed=False, finished=False, busy=held_by(env))
         if not got:

@@ -14,12 +14,13 @@ import subprocess
 import time
 
 from ansible.module_utils.verl_source import files, interpreter
-from ansible.module_utils.verl_source.environment import Environment, base, normal, wanted_build
+from ansible.module_utils.verl_source.environment import base, wanted_build
 from ansible.module_utils.verl_source.failure import NETWORK, BuildFailure, explain_pip, telling_lines
 
 # Decimal GB on disk at the widest point of a build (environment, downloads and unpacking).
 # Measured with verl 0.9.1: 5.6 GB environment + 3 GB downloads with CUDA libraries; 1.9 GB + 0.4 GB without.
-DISK_NEEDED = {"cpu": 4.0, "cuda": 10.0}
+# With a rollout engine: an estimate.
+DISK_NEEDED = {"cpu": 4.0, "cuda": 10.0, "engine": 20.0}
 LOG_LIMIT = 5 * 1024 * 1024
 PR_SET_PDEATHSIG = 1
 
@@ -184,7 +185,7 @@ class Build:
             else:
                 shutil.rmtree(env.path)
             self.journal["stages"] = {}
-        self._check_disk("cpu" if wanted_build(options["torch_index"]) == "cpu" else "cuda")
+        self._check_disk()
         code, text = self._call([python["path"], "-m", "venv", env.path], "environment")
         if code:
             raise BuildFailure(
@@ -219,7 +220,7 @@ class Build:
             )
             self.notices.append(record["notice"])
             self.log("notice: " + record["notice"])
-            self._check_disk("cuda")
+            self._check_disk(cuda=True)
         self._pip(["install", wanted], "torch", index=options["pypi_index"])
         self._note_torch(record)
 
@@ -349,8 +350,8 @@ class Build:
         finally:
             self.status["stages"][name] = round(time.monotonic() - start, 1)
 
-    def _check_disk(self, kind):
-        needed = self.options["disk_needed_gb"] or DISK_NEEDED[kind]
+    def _check_disk(self, cuda=False):
+        needed = disk_needed(self.options, cuda)
         there = files.tree_size(self.env.path) / 1e9 if self.env.exists() else 0.0
         check_disk(self.env.prefix, needed - there, needed)
 
@@ -460,6 +461,15 @@ class Build:
         files.write_json(self.env.journal_path, self.journal)
 
 
+def disk_needed(options, cuda=False):
+    """GB for the whole build; `cuda` where the torch index turned out to serve no CPU build."""
+    if options["engine"] != "none":
+        kind = "engine"
+    else:
+        kind = "cpu" if wanted_build(options["torch_index"]) == "cpu" and not cuda else "cuda"
+    return options["disk_needed_gb"] or DISK_NEEDED[kind]
+
+
 def check_disk(path, missing, needed):
     """Refuse where the file system of `path` has less than `missing` GB free."""
     while not os.path.isdir(path):
@@ -511,6 +521,3 @@ def _die_with_parent():
     # A builder that is killed takes its pip along, so that nothing writes into the environment unwatched.
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-__all__ = ["Build", "Environment", "assess", "check_disk", "describe", "fingerprint", "normal", "profile_name"]

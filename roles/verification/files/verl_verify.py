@@ -300,6 +300,9 @@ def device_count(request, versions):
     if len(lines) != request["expected"]["gpus"]:
         raise Wrong("%d GPUs" % len(lines), needed, request["recreate"])
     names = sorted({re.sub(r"^GPU \d+: | \(UUID.*$", "", line) for line in lines})
+    planned = request["expected"].get("gpu_names")
+    if planned and names != sorted(set(planned)):
+        raise Wrong(", ".join(names), ", ".join(sorted(set(planned))), request["recreate"])
     return "%d GPUs (%s)" % (len(lines), ", ".join(names)), needed
 
 

@@ -41,6 +41,12 @@ def test_a_gpu_missing_inside_fails(gpus):
     assert result["by_id"]["devices.count"]["fix"] == "make the container anew"
 
 
+def test_other_gpus_inside_fail(gpus):
+    assert gpus.run("devices", {**GPU, "gpu_names": ["NVIDIA H100 80GB HBM3"]})["failed"] == []
+    result = gpus.run("devices", {**GPU, "gpu_names": ["NVIDIA A100-SXM4-80GB"]})
+    assert result["failed"] == ["devices.count"]
+
+
 def test_another_driver_inside_fails(gpus):
     gpus.smi(driver="550.163.01\n550.163.01\n")
     assert gpus.run("devices", GPU)["failed"] == ["devices.driver"]
