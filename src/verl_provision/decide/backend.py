@@ -127,6 +127,16 @@ def _gpu_access(choice: Choice, host: Host, world: World) -> tuple[Rejection, st
     missing = host.toolkit_version is None
     old = not missing and versions.compare(host.toolkit_version or "", floor) < 0
     unregistered = "nvidia" not in docker.runtimes and not docker.cdi_ready
+    if docker.rootless and unregistered:
+        return (
+            Rejection(
+                "rootless Docker has neither an nvidia runtime nor a CDI device of nvidia.com/gpu",
+                "one of the two in the user's own daemon.json",
+                "nvidia-ctk runtime configure --runtime=docker --config=$HOME/.config/docker/daemon.json, then "
+                "systemctl --user restart docker; CDI needs nothing else",
+            ),
+            "backend",
+        )
     choice.install_toolkit, choice.configure_runtime = missing or (old and host.rights), unregistered
     if not (missing or unregistered) or host.rights:
         return None

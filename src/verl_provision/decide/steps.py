@@ -99,7 +99,7 @@ def plan(host: Host, wishes: Wishes, decision: Decision, world: World, settings:
     if not planner.out.errors:
         planner.out.verification = verification.plan(
             host, wishes, decision, planner.out.steps, planner.out.content, planner.prefix, planner.become,
-            planner.settings.get("verification", {}),
+            planner.settings.get("verification", {}), {item["step"] for item in planner.out.deferred},
         )  # fmt: skip
     return planner.out
 
@@ -153,7 +153,12 @@ def source_environment(planner: Planner) -> None:
     key = step_key("source_environment", {name: value for name, value in args.items() if name != "python"})
     planner.out.content["source_environment"] = key
     reason = _source_reason(planner, release.version, key)
-    if reason:
+    if not reason:
+        return
+    working = host.source and host.source.get("python_ok") is True and (host.gpu_processes or host.ray_busy)
+    if gpu and working and not wishes.disrupt:
+        planner.defer("source_environment", "rebuild", "code_in_use", f"{reason}; {'; '.join(planner.busy)}")
+    else:
         planner.add("source_environment", reason, args)
         planner.out.steps["source_environment"]["key"] = key
 
@@ -270,7 +275,6 @@ def toolkit_and_effect(planner: Planner, engine_needs: str) -> str:
         if changed and choice.configure_runtime and needs == daemon_json.NOTHING:
             needs = daemon_json.RELOAD
         arrives = changed and host.toolkit_version is None
-        # None = dockerd can't say: it's asked for by --runtime=nvidia then, which always works.
         flag_missing = arrives or host.docker.gpus_flag is False
     if planner.out.errors:
         return "none"
@@ -401,6 +405,12 @@ def container_image(planner: Planner) -> dict[str, Any]:
     return args
 
 
+def in_use(planner: Planner) -> bool:
+    """Whether something runs in our container that may not be disturbed."""
+    container = planner.host.container
+    return bool(container and container.running and container.processes) and not planner.wishes.disrupt
+
+
 def verl_checkout(planner: Planner) -> dict[str, Any]:
     """Clone or move the checkout that is mounted into the container."""
     wishes, release, found = planner.wishes, planner.decision.candidate.release, planner.host.checkout
@@ -422,6 +432,15 @@ def verl_checkout(planner: Planner) -> dict[str, Any]:
         return args
     if planner.stamp("verl_checkout") == step_key("verl_checkout", args) and not tag:
         return args  # a tag that a shallow clone doesn't show
+    if in_use(planner):
+        container = planner.host.container
+        planner.defer(
+            "verl_checkout",
+            f"check out {wanted}",
+            "code_in_use",
+            f"{args['path']} is mounted into our container, in which {container.processes[0]} runs",
+        )
+        return args
     if found.get("dirty") is True:
         planner.defer(
             "verl_checkout",
@@ -458,7 +477,7 @@ def training_container(planner: Planner, image: dict[str, Any], checkout: dict[s
     reason = _container_reason(planner, key)
     if not reason:
         return
-    if container and container.running and container.processes and not wishes.disrupt:
+    if in_use(planner):
         planner.defer(
             "training_container",
             "recreate",

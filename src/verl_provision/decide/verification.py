@@ -9,6 +9,7 @@ from verl_provision.decide.junk import text
 from verl_provision.decide.keys import digest
 from verl_provision.decide.wanted import Wishes
 
+CONTENT = {"verl_checkout", "training_container", "source_environment"}  # what is verified
 LEVELS = ("import", "devices", "gpu", "engine", "train")
 
 
@@ -21,6 +22,7 @@ def plan(
     prefix: str,
     become: bool,
     settings: dict[str, Any],
+    deferred: set[str],
 ) -> dict[str, Any]:
     """The plan's `verification`; `content` = the keys of the steps that make up the environment, needed or not."""
     level = wishes.verify_level
@@ -37,7 +39,7 @@ def plan(
             "settings": {name: value for name, value in settings.items() if name not in ("level", "again")},
         }
     )
-    needed, reason = _needed(host, wishes, steps, level, key)
+    needed, reason = _needed(host, wishes, steps, level, key, deferred)
     planned = {
         "level": level,
         "backend": decision.backend,
@@ -54,9 +56,14 @@ def plan(
     return planned
 
 
-def _needed(host: Host, wishes: Wishes, steps: dict[str, Any], level: str, key: str) -> tuple[bool, str]:
+def _needed(
+    host: Host, wishes: Wishes, steps: dict[str, Any], level: str, key: str, deferred: set[str]
+) -> tuple[bool, str]:
     stamp = host.verification
     passed = text(stamp.get("level"))
+    if deferred & CONTENT and passed in LEVELS:
+        when = text(stamp.get("passed_at")) or "an earlier time"
+        return False, f"what runs now was verified at {when}; the deferred change is verified when it is done"
     if steps:
         return True, "the environment changes in this run"
     if wishes.verify_again:

@@ -79,6 +79,12 @@ FITS = {
         ("docker", "0.9.0", "vllm024", "compat"),
         [],
     ),
+    "forward compatibility comes last": (
+        machine("H100", "570.124.06"),
+        {"driver_policy": "compat"},
+        ("docker", "0.8.0", "vllm011", "native"),
+        ["driver >= 580"],
+    ),
     "a forced image without a version": (
         machine("H100", "550.163.01"),
         {"image": "hiyouga-vllm084-fi022", "image_force": "true"},

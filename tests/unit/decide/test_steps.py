@@ -241,6 +241,27 @@ def test_our_container_is_recreated_only_while_nothing_runs_in_it():
     assert "training_container" in plan(running("python3"), settings=settings, allow_disruption=True)["steps"]
 
 
+def test_code_is_not_moved_under_a_running_job():
+    planned = plan(running("python3 train.py"), version="0.8.0")
+    assert planned["ok"]
+    assert list(planned["steps"]) == ["container_image"]
+    assert [item["step"] for item in planned["deferred"]] == ["verl_checkout", "training_container"]
+    assert not planned["verification"]["needed"]
+    assert "verified at 2026-11-24T10:00:00Z; the deferred change" in planned["verification"]["reason"]
+    moved = plan(running("python3 train.py"), version="0.8.0", allow_disruption=True)
+    assert {"verl_checkout", "training_container"} <= set(moved["steps"])
+
+
+def test_a_source_environment_in_use_is_not_rebuilt():
+    facts = machine(docker=False, sudo=False)
+    done = settle(facts, plan(facts))
+    done["nvidia"]["processes"] = PROCESS
+    planned = plan(done, version="0.9.0")
+    assert planned["steps"] == {}
+    assert planned["deferred"][0]["step"] == "source_environment"
+    assert "source_environment" in plan(done, version="0.9.0", allow_disruption=True)["steps"]
+
+
 def test_a_stopped_container_is_started():
     facts = running()
     facts["container"]["running"] = False
@@ -334,6 +355,19 @@ def test_docker_that_may_not_be_used_is_passed_over():
     assert any("permission denied on the socket" in sentence for sentence in planned["why"])
     facts["user"]["sudo"] = "password"
     assert any("asks for a password" in sentence for sentence in plan(facts)["why"])
+
+
+def test_rootless_docker_needs_the_runtime_or_cdi():
+    facts = machine(sudo=False, toolkit={"installed": False, "version": None})
+    facts["engines"]["docker"] |= {"rootless": True, "runtimes": ["runc"]}
+    planned = plan(facts)
+    assert planned["backend"] == "source"
+    assert any("rootless Docker has neither" in sentence for sentence in planned["why"])
+    facts["engines"]["docker"] |= {"cdi": True, "cdi_devices": ["nvidia.com/gpu=all"]}
+    facts["toolkit"] = {"installed": True, "version": "1.20.0", "mode": "auto", "cdi_specs": ["/etc/cdi/nvidia.yaml"]}
+    planned = plan(facts)
+    assert planned["backend"] == "docker"
+    assert planned["steps"]["training_container"]["args"]["gpu_request"] == "cdi"
 
 
 def test_podman_then_apptainer():
