@@ -210,7 +210,6 @@ def container_path(planner: Planner) -> None:
 def docker_engine(planner: Planner) -> str:
     """Install it, or bring its daemon.json to what is wanted. Returns what the change needs: none, reload, restart."""
     host, wishes, choice = planner.host, planner.wishes, planner.decision.choice
-    mirrors = planner.settings.get("docker_engine", {})
     args = planner.args(
         "docker_engine",
         source="docker",
@@ -234,8 +233,7 @@ def docker_engine(planner: Planner) -> str:
         return daemon_json.NOTHING
     if not _may_edit(planner, "docker_engine", ", ".join(change["keys"])):
         return daemon_json.NOTHING
-    if mirrors and change["keys"]:
-        planner.add("docker_engine", f"daemon.json lacks {', '.join(change['keys'])}", args)
+    planner.add("docker_engine", f"daemon.json lacks {', '.join(change['keys'])}", args)
     return change["action"]
 
 
@@ -267,7 +265,7 @@ def _may_edit(planner: Planner, step: str, what: str) -> bool:
 
 def toolkit_and_effect(planner: Planner, engine_needs: str) -> str:
     """The toolkit, then the rung of the ladder that makes all of it take effect. Returns how GPUs are asked for."""
-    host, choice, world = planner.host, planner.decision.choice, planner.world
+    host, choice = planner.host, planner.decision.choice
     fresh = choice.install_engine and not host.docker.installed
     needs, flag_missing = engine_needs, False
     if planner.decision.profile == "gpu":
@@ -299,7 +297,6 @@ def toolkit_and_effect(planner: Planner, engine_needs: str) -> str:
             become=not host.root,
         )
         planner.add("disruption", rung.because, args, rung.action)
-    _ = world
     return request
 
 

@@ -1,5 +1,7 @@
 """The steps of a plan: only what has work to do, in order, and nothing that disturbs people at work."""
 
+import json
+
 import jsonschema
 import pytest
 
@@ -19,15 +21,12 @@ def without_toolkit(**docker):
 
 
 def schema():
-    import json
-
     return json.loads((ROOT / "catalog" / "schema" / "plan.json").read_text())
 
 
 def validate(planned):
-    whole = schema()
-    jsonschema.Draft202012Validator({**whole, "$ref": "#/$defs/host_alone", "type": "object"} | {
-        "properties": {}, "required": [], "additionalProperties": True}).validate(planned)  # fmt: skip
+    alone = {"$defs": schema()["$defs"], "$ref": "#/$defs/host_alone"}
+    jsonschema.Draft202012Validator(alone).validate(planned)
 
 
 MACHINES = {
