@@ -1,6 +1,10 @@
 """The run as the playbooks see it: wishes collected, hosts planned, steps dealt out. Pure, over plain data."""
 
+import hashlib
+import json
 from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from verl_provision import __version__, catalog, wishes
@@ -20,6 +24,7 @@ STEPS = (
     "source_environment",
 )
 ROLES = (*STEPS, "verification", "ray_cluster")
+VERIFICATION_SCRIPT = Path(__file__).resolve().parents[2] / "roles/verification/files/verl_verify.py"
 NO_HOSTS = ["all:!all"]  # a pattern that matches nobody and warns nobody
 
 
@@ -38,8 +43,11 @@ def begin(hostvars: Mapping[str, Mapping], hosts: list[str], about: dict[str, An
     for name in hosts:
         raw, settings = collect(hostvars[name])
         wanted, errors = wishes.parse(raw)
+        errors += overlay_errors(wanted["verl_catalog_extra"])
         if about["mode"] == "verify":
             wanted["verl_verify_again"] = True
+        if "verl_nnodes" not in raw:
+            wanted["verl_nnodes"] = cluster_size(name, hostvars[name])
         run["hosts"][name] = {"wishes": wanted, "settings": settings, "wish_errors": errors}
     run["look_at"] = [name for name, host in run["hosts"].items() if not host["wish_errors"]] or NO_HOSTS
     return run
@@ -59,32 +67,73 @@ def collect(variables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dic
     return raw, settings
 
 
+def overlay_errors(extra: list[str]) -> list[dict[str, Any]]:
+    """What is wrong with a host's `verl_catalog_extra`; found before any host is touched."""
+    try:
+        catalog.load(extra=extra)
+    except catalog.CatalogError as error:
+        return [
+            {
+                "variable": "verl_catalog_extra",
+                "found": str(error),
+                "needed": "files that follow catalog/schema/images.json",
+                "fix": "Mend the file; docs/catalog.md shows an entry.",
+            }
+        ]
+    return []
+
+
+def cluster_size(name: str, variables: Mapping[str, Any]) -> int:
+    """How many hosts train together: the inventory's group `cluster`, where this host is in it."""
+    members = (variables.get("groups") or {}).get("cluster") or []
+    return len(members) if name in members else 1
+
+
 def plan(hostvars: Mapping[str, Mapping], run: dict[str, Any]) -> dict[str, Any]:
     """Plan every host of the run; see catalog/schema/plan.json. Unlooked hosts are in `unlooked`."""
     inputs: dict[str, Any] = {}
     unlooked: dict[str, dict[str, str]] = {}
-    extra = []
     for name, host in run["hosts"].items():
         inputs[name] = {**host, "facts": None}
         if host["wish_errors"]:
             continue
-        extra = host["wishes"].get("verl_catalog_extra") or extra
         looked = hostvars[name].get("__verl_facts") or {}
         if looked.get("facts") is None:
             state = "unreachable" if looked.get("unreachable") else "failed"
-            unlooked[name] = {
-                "state": state,
-                "reason": str(looked.get("msg") or "no facts came back").strip(),
-            }
+            unlooked[name] = {"state": state, "reason": str(looked.get("msg") or "no facts came back").strip()}
             del inputs[name]
             continue
         inputs[name]["facts"] = to_plain(looked["facts"])
-    world = catalog.load(extra=extra)
-    fleet = decide.plan_fleet(inputs, world)
+        verification = {**host["settings"].get("verification", {}), "verification_script": script_hash()}
+        inputs[name]["settings"] = {**host["settings"], "verification": verification}
+    fleet = planned(inputs)
     fleet["unlooked"] = unlooked
     fleet["machines"] = {name: machine(host["facts"]) for name, host in inputs.items() if host["facts"]}
     fleet["preflight"] = preflight.batches(fleet)
     return fleet
+
+
+def planned(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Plan all hosts that share a catalog at once; hosts with an overlay of their own get theirs."""
+    groups: dict[str, dict[str, Any]] = {}
+    for name, host in inputs.items():
+        extra = [] if host["wish_errors"] else host["wishes"]["verl_catalog_extra"]
+        groups.setdefault(json.dumps(extra), {})[name] = host
+    fleet: dict[str, Any] = {"schema_version": decide.SCHEMA_VERSION, "hosts": {}, "decisions": {}, "step_hosts": {}}
+    for extra, members in groups.items():
+        part = decide.plan_fleet(members, catalog.load(extra=json.loads(extra)))
+        fleet["hosts"] |= part["hosts"]
+        fleet["decisions"] |= part["decisions"]
+        for step, names in part["step_hosts"].items():
+            fleet["step_hosts"].setdefault(step, []).extend(names)
+    fleet["hosts"] = {name: fleet["hosts"][name] for name in inputs}
+    return fleet
+
+
+@lru_cache(maxsize=1)
+def script_hash() -> str:
+    """The verification script's hash: a pass holds for the script that passed."""
+    return hashlib.sha256(VERIFICATION_SCRIPT.read_bytes()).hexdigest()
 
 
 def machine(facts: dict[str, Any]) -> dict[str, str | None]:

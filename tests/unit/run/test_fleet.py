@@ -1,0 +1,102 @@
+"""The run as the playbooks see it: wishes collected before any host is touched, steps dealt out."""
+
+import json
+from pathlib import Path
+
+from verl_provision import fleet
+
+ABOUT = {"mode": "apply", "started": "2026-11-24T10:00:00Z", "ansible": "2.19.14", "limit": None}
+FACTS = Path(__file__).resolve().parents[2] / "fixtures/facts"
+
+
+def facts(name):
+    return {"facts": json.loads((FACTS / f"{name}.json").read_text())}
+
+
+def planned(hostvars, **about):
+    run = fleet.begin(hostvars, list(hostvars), {**ABOUT, **about})
+    return run, fleet.plan(hostvars, run)
+
+
+def test_a_misspelt_wish_keeps_the_host_from_being_looked_at():
+    hostvars = {"good": {"verl_engine": "vllm"}, "bad": {"verl_enginee": "vllm"}}
+    run = fleet.begin(hostvars, ["good", "bad"], ABOUT)
+    assert run["look_at"] == ["good"]
+    assert [error["variable"] for error in run["hosts"]["bad"]["wish_errors"]] == ["verl_enginee"]
+
+
+def test_all_refused_means_a_pattern_that_matches_nobody():
+    run = fleet.begin({"bad": {"verl_x": 1}}, ["bad"], ABOUT)
+    assert run["look_at"] == fleet.NO_HOSTS
+
+
+def test_a_broken_overlay_is_refused_before_any_host_is_touched(tmp_path):
+    overlay = tmp_path / "mine.yml"
+    overlay.write_text("images:\n  - digest: sha256:abc\n")
+    hostvars = {"gpu-1": {"verl_catalog_extra": str(overlay)}}
+    run = fleet.begin(hostvars, ["gpu-1"], ABOUT)
+    (error,) = run["hosts"]["gpu-1"]["wish_errors"]
+    assert error["variable"] == "verl_catalog_extra"
+    assert str(overlay) in error["found"]
+
+
+def test_hosts_with_different_overlays_get_their_own_catalog(tmp_path):
+    digest = "sha256:" + "ab" * 32
+    overlay = tmp_path / "mine.yml"
+    overlay.write_text(f"images:\n  - ref: verlai/verl:vllm024.latest\n    digest: {digest}\n")
+    hostvars = {
+        "plain": {"__verl_facts": facts("h100x8_580")},
+        "own": {"__verl_facts": facts("h100x8_580"), "verl_catalog_extra": [str(overlay)]},
+    }
+    _, plan = planned(hostvars)
+    assert list(plan["hosts"]) == ["plain", "own"]
+    assert plan["hosts"]["plain"]["image"]["digest"] is None
+    assert plan["hosts"]["own"]["image"]["digest"] == digest
+
+
+def test_the_cluster_group_is_the_number_of_nodes():
+    groups = {"cluster": ["a", "b", "c"]}
+    run = fleet.begin({name: {"groups": groups} for name in "abd"}, ["a", "b", "d"], ABOUT)
+    assert [run["hosts"][name]["wishes"]["verl_nnodes"] for name in "abd"] == [3, 3, 1]
+
+
+def test_role_variables_of_the_user_are_settings_by_role():
+    raw, settings = fleet.collect({"training_container_shm_size": "64g", "verl_engine": "sglang", "other": 1})
+    assert raw == {"verl_engine": "sglang"}
+    assert settings == {"training_container": {"training_container_shm_size": "64g"}}
+
+
+def test_unreachable_and_broken_hosts_are_set_apart_and_the_rest_is_planned():
+    hostvars = {
+        "gone": {"__verl_facts": {"unreachable": True, "msg": "no route to host"}},
+        "broken": {"__verl_facts": {"failed": True, "msg": "no python"}},
+        "fine": {"__verl_facts": facts("no_gpu")},
+    }
+    _, plan = planned(hostvars)
+    assert {name: host["state"] for name, host in plan["unlooked"].items()} == {
+        "gone": "unreachable",
+        "broken": "failed",
+    }
+    assert plan["hosts"]["fine"]["ok"] is True
+    assert fleet.step_hosts(plan, "source_environment", hostvars, check_mode=False) == ["fine"]
+
+
+def test_a_host_that_failed_a_step_is_left_out_of_the_next():
+    hostvars = {name: {"__verl_facts": facts("h100x8_580")} for name in ("a", "b")}
+    _, plan = planned(hostvars)
+    hostvars["a"]["__verl_failure"] = {"step": "container_image", "message": "disk full"}
+    assert fleet.step_hosts(plan, "training_container", hostvars, check_mode=False) == ["b"]
+    assert fleet.step_hosts(plan, "no_such_step", hostvars, check_mode=False) == fleet.NO_HOSTS
+
+
+def test_check_mode_enters_only_steps_whose_prerequisites_exist():
+    hostvars = {"a": {"__verl_facts": facts("h100x8_580")}}
+    _, plan = planned(hostvars, mode="check")
+    assert fleet.step_hosts(plan, "container_image", hostvars, check_mode=True) == ["a"]
+    assert fleet.step_hosts(plan, "training_container", hostvars, check_mode=True) == fleet.NO_HOSTS
+    assert fleet.step_hosts(plan, "verification", hostvars, check_mode=True) == fleet.NO_HOSTS
+
+
+def test_verify_mode_verifies_again():
+    run = fleet.begin({"a": {}}, ["a"], {**ABOUT, "mode": "verify"})
+    assert run["hosts"]["a"]["wishes"]["verl_verify_again"] is True
