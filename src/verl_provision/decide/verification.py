@@ -27,7 +27,7 @@ def plan(
     """The plan's `verification`; `content` = the keys of the steps that make up the environment, needed or not."""
     level = wishes.verify_level
     if level == "auto":
-        level = "devices" if decision.profile == "gpu" else "import"
+        level = "gpu" if decision.profile == "gpu" else "import"
     if "level" in settings:
         level = settings["level"]
     key = digest(
