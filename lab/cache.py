@@ -5,7 +5,9 @@ import hashlib
 import logging
 import os
 import shutil
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,15 +31,24 @@ def digest_of(*inputs: object) -> str:
     return total.hexdigest()[:16]
 
 
+_building = defaultdict(threading.Lock)  # one for each target: several threads may want the same part
+
+
 def step(name: str, inputs: list[object], make: Callable[[Path], None]) -> Path:
     """Give the folder that `make` fills, from the cache where the same inputs were seen before."""
     target = settings.CACHE / "steps" / name / digest_of(*inputs)
-    if target.exists():
-        return target
+    with _building[target]:
+        if not target.exists():
+            _make(name, target, make)
+    return target
+
+
+def _make(name: str, target: Path, make: Callable[[Path], None]) -> None:
     started = time.monotonic()
     log.info("build  %s ...", name)
+    for stale in target.parent.glob(f"{target.name}.*"):  # of a build that was killed; `locked` lets one build
+        shutil.rmtree(stale, ignore_errors=True)
     unfinished = target.with_suffix(f".{os.getpid()}")
-    shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
         make(unfinished)
@@ -45,7 +56,6 @@ def step(name: str, inputs: list[object], make: Callable[[Path], None]) -> Path:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     log.info("built  %s in %.0f s", name, time.monotonic() - started)
-    return target
 
 
 @contextmanager

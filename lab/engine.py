@@ -61,7 +61,8 @@ def stop_if_ours() -> None:
 
     def is_dockerd() -> bool:
         try:
-            return "dockerd" in (process / "cmdline").read_text() and "\nState:\tZ" not in (process / "status").read_text()
+            ended = "\nState:\tZ" in (process / "status").read_text()
+            return not ended and "dockerd" in (process / "cmdline").read_text()
         except OSError:
             return False
 

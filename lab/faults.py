@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lab import engine, services, topology
+import yaml
+
+from lab import engine, hosts, services, topology
+from lab.build import gpu
 from lab.machine import LabError
 
 
@@ -51,12 +54,8 @@ def tag_missing(ref: str) -> Iterator[None]:
 @contextmanager
 def nvml(host: str, **changes: object) -> Iterator[None]:
     """Let a host's NVML say something else, such as error=18 (library and driver differ) or count=4."""
-    from lab import hosts
-    from lab.build import gpu
-
     described = gpu.describe(topology.HOSTS[host].machine) | changes
-    text = "".join(f'{key}: "{value}"\n' if isinstance(value, str) else f"{key}: {value}\n" for key, value in described.items())
-    hosts.exec(host, f"cat > /opt/lab/nvml.yaml <<'END'\n{text}END")
+    hosts.exec(host, f"cat > /opt/lab/nvml.yaml <<'END'\n{yaml.safe_dump(described, width=200)}END")
     try:
         yield
     finally:

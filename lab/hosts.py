@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import docker
 
-from lab import engine, hostfiles, network, settings, topology
+from lab import cache, engine, hostfiles, network, settings, topology
 from lab.build import rootfs
 from lab.machine import LabError
 from lab.topology import HOSTS, Host
@@ -97,6 +97,7 @@ def remove(host: Host) -> None:
 def reset(name: str) -> None:
     """Bring a single host back to what it was when the lab came up."""
     host = topology.HOSTS[name]
-    remove(host)
-    create(host)
-    wait(host)
+    with cache.locked():
+        remove(host)
+        create(host)
+        wait(host)

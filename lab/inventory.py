@@ -10,7 +10,7 @@ HEADER = "# Written by `python -m lab up`; removed by `python -m lab down`.\n"
 
 
 def write() -> None:
-    """Write inventories/lab: hosts.yml and catalog.yml."""
+    """Write inventories/lab/hosts.yml and the catalog's overlay that it names."""
     web = f"http://{network.web_address()}"
     groups: dict[str, dict] = {}
     for host in HOSTS.values():
@@ -29,19 +29,19 @@ def write() -> None:
         "verl_mirror_torch": f"{web}/whl",
         "nvidia_container_toolkit_key_fingerprint": toolkit.fingerprint(),
         "verl_verify_level": "devices",
-        "verl_catalog_extra": str(settings.INVENTORY / "catalog.yml"),
+        "verl_catalog_extra": str(settings.OVERLAY),
     }
     settings.INVENTORY.mkdir(parents=True, exist_ok=True)
     document = {"all": {"vars": variables, "children": groups}}
     (settings.INVENTORY / "hosts.yml").write_text(HEADER + yaml.safe_dump(document, sort_keys=False, width=200))
-    (settings.INVENTORY / "catalog.yml").write_text(
-        HEADER + "# What the lab's stand-in images are.\n" + yaml.safe_dump(images.overlay(), sort_keys=False, width=200)
-    )
+    settings.OVERLAY.parent.mkdir(parents=True, exist_ok=True)
+    overlay = yaml.safe_dump(images.overlay(), sort_keys=False, width=200)
+    settings.OVERLAY.write_text(f"{HEADER}# What the lab's stand-in images are.\n{overlay}")
 
 
 def remove() -> None:
     """Remove what `write` wrote."""
-    for name in ("hosts.yml", "catalog.yml"):
-        (settings.INVENTORY / name).unlink(missing_ok=True)
-    if settings.INVENTORY.exists() and not any(settings.INVENTORY.iterdir()):
-        settings.INVENTORY.rmdir()
+    for path in (settings.INVENTORY / "hosts.yml", settings.OVERLAY):
+        path.unlink(missing_ok=True)
+        if path.parent.exists() and not any(path.parent.iterdir()):
+            path.parent.rmdir()

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import docker
 
 from lab import cache, engine, hosts, inventory, keys, network, services, settings, topology
-from lab.build import gpu, images, rootfs, toolkit, torchwheel, verlgit
+from lab.build import gpu, images, rootfs, toolkit, verlgit
 
 log = logging.getLogger("lab")
 
@@ -22,10 +22,8 @@ def _all(pool: ThreadPoolExecutor, *jobs) -> None:
 def build(pool: ThreadPoolExecutor) -> None:
     """Make whatever the cache lacks."""
     keys.private_key()
-    rootfs.make("builder")
-    _all(pool, *((rootfs.make, name) for name in topology.ROOTFS))
-    _all(pool, toolkit.make, torchwheel.make, gpu.make, verlgit.make)
-    images.make()
+    # The images take longest, so they start first; what others need too is waited for in cache.step.
+    _all(pool, images.make, toolkit.make, gpu.make, verlgit.make, *((rootfs.make, name) for name in topology.ROOTFS))
 
 
 def up() -> None:
@@ -33,7 +31,7 @@ def up() -> None:
     started = time.monotonic()
     with cache.locked(), ThreadPoolExecutor(8) as pool:
         engine.client()
-        with ThreadPoolExecutor(2) as builders:  # a build keeps a core busy
+        with ThreadPoolExecutor(3) as builders:  # a build keeps a core busy, or waits for a download
             build(builders)
         built = time.monotonic()
         network.create()
@@ -92,7 +90,8 @@ def status() -> bool:
     if not engine.running():
         log.info("The lab is down: no Docker Engine runs.")
         return False
-    containers = {c.name: c.status for c in engine.client().containers.list(all=True, filters={"label": settings.LABEL})}
+    found = engine.client().containers.list(all=True, filters={"label": settings.LABEL})
+    containers = {container.name: container.status for container in found}
     names = [topology.REGISTRY, topology.WEB, *(host.container for host in topology.HOSTS.values())]
     for name in names:
         log.info("%-20s %s", name, containers.get(name, "-"))

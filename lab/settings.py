@@ -6,9 +6,9 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 FILES = Path(__file__).resolve().parent / "files"
 CACHE = Path(os.environ.get("VERL_LAB_CACHE", "~/.cache/verl-provision/lab")).expanduser()
-RUN = CACHE / "run"  # what belongs to the lab that is up now; gone after `down`
 PIP_CACHE = CACHE / "pip"  # the GPU-less host's pip cache, kept between labs
 INVENTORY = CHECKOUT / "inventories/lab"
+OVERLAY = CHECKOUT / "build/lab/catalog.yml"  # not in the inventory: Ansible would read it as one
 
 NETWORK = "verl-lab"
 LABEL = "verl-provision.lab"  # on every container, volume and image of the lab

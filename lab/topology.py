@@ -16,7 +16,6 @@ class Host:
     sudo: bool
     docker: bool  # Docker Engine installed
     machine: str | None  # files/nvml/MACHINE.yaml, what GPUs and driver it has
-    groups: tuple[str, ...]
 
     @property
     def container(self) -> str:
@@ -32,10 +31,10 @@ class Host:
 HOSTS = {
     host.name: host
     for host in (
-        Host("gpu-550", 21, "bookworm", "ops", True, True, "h100-550", ("gpu", "busy_able")),
-        Host("gpu-580", 22, "trixie", "ops", True, True, "h100-580", ("gpu", "busy_able")),
-        Host("cpu", 23, "bookworm", "alice", False, False, None, ("no_gpu",)),
-        Host("spare", 24, "trixie", "ops", True, False, "h100-580", ("gpu", "bare")),
+        Host("gpu-550", 21, "bookworm", "ops", True, True, "h100-550"),
+        Host("gpu-580", 22, "trixie", "ops", True, True, "h100-580"),
+        Host("cpu", 23, "bookworm", "alice", False, False, None),
+        Host("spare", 24, "trixie", "ops", True, False, "h100-580-spare"),
     )
 }
 
@@ -43,10 +42,10 @@ REGISTRY = f"{settings.NETWORK}-registry"
 WEB = f"{settings.NETWORK}-web"
 REGISTRY_ADDRESS, WEB_ADDRESS = 10, 11
 
-_TOOLS = (
-    "systemd systemd-sysv dbus python3 python3-apt python3-venv openssh-server sudo iproute2 ca-certificates "
-    "procps git gnupg curl kmod pciutils"
-).split()
+_TOOLS = [
+    "systemd", "systemd-sysv", "dbus", "python3", "python3-apt", "python3-venv", "openssh-server", "sudo", "iproute2",
+    "ca-certificates", "procps", "git", "gnupg", "curl", "kmod", "pciutils",
+]
 ROOTFS = {  # name: (Debian release, packages)
     "bookworm": ("bookworm", _TOOLS),
     "trixie": ("trixie", _TOOLS),

@@ -1,6 +1,5 @@
 """The driver's user space for GPU hosts: NVIDIA's real nvidia-smi over the lab's NVML."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -21,14 +20,15 @@ cd /tmp && apt-get "$@" download nvidia-smi
 dpkg-deb -x nvidia-smi_*.deb smi
 install -D -m 755 smi/usr/lib/nvidia/current/nvidia-smi /out/usr/bin/nvidia-smi
 python3 /files/nvml/make_stubs.py /nvml/nvml.h /out/usr/bin/nvidia-smi > stubs.c
-mkdir -p /out/LIBRARIES
 for machine in /files/nvml/*.yaml; do
     version=$(sed -n 's/^driver_version: "\(.*\)"/\1/p' "$machine")
-    python3 -c 'import json, sys; print("#define BUILT_IN", json.dumps(open(sys.argv[1]).read()))' "$machine" > built_in.h
-    gcc -shared -fPIC -O2 -I/nvml -I/tmp -Wl,-soname,libnvidia-ml.so.1 -o "/out/LIBRARIES/libnvidia-ml.so.$version" \
+    folder=/out/$(basename "$machine" .yaml)
+    mkdir -p "$folder"
+    python3 -c 'import json, sys; print("#define BUILT_IN", json.dumps(sys.stdin.read()))' < "$machine" > built_in.h
+    gcc -shared -fPIC -O2 -I/nvml -I/tmp -Wl,-soname,libnvidia-ml.so.1 -o "$folder/libnvidia-ml.so.$version" \
         /files/nvml/nvml_mock.c stubs.c
 done
-""".replace("LIBRARIES", LIBRARIES)
+"""
 
 
 def make() -> Path:
@@ -52,11 +52,6 @@ def install(machine: str, root: Path) -> None:
     shutil.copy2(built / "usr/bin/nvidia-smi", root / "usr/bin/nvidia-smi")
     libraries = root / LIBRARIES
     libraries.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(built / LIBRARIES / f"libnvidia-ml.so.{version}", libraries)
+    shutil.copy2(built / machine / f"libnvidia-ml.so.{version}", libraries)
     (libraries / "libnvidia-ml.so.1").symlink_to(f"libnvidia-ml.so.{version}")
     (libraries / "libnvidia-ml.so").symlink_to("libnvidia-ml.so.1")
-
-
-def dumps(machine: str) -> str:
-    """Give the machine's description as one line, for hashes."""
-    return json.dumps(describe(machine), sort_keys=True)

@@ -15,6 +15,8 @@ python3 -m pip install -q --break-system-packages --root-user-action=ignore --no
 find "$site" -depth -type d \( -name tests -o -name __pycache__ \) -not -path '*/numpy/*' -exec rm -rf {} +
 rm -rf "$site"/pyarrow/include "$site"/ray/jars "$site"/ray/rllib "$site"/ray/core/generated/*.a
 find "$site" -name '*.a' -delete
+# Compiled where an import would otherwise take long, in every new container.
+python3 -m compileall -q -j2 "$site"/torch "$site"/tensordict "$site"/ray "$site"/numpy "$site"/pandas || true
 # Which torch it is, each image says for itself.
 mkdir /out/torch
 mv "$site"/torch-*.dist-info/METADATA "$site"/torch/version.py /out/torch

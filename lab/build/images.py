@@ -14,6 +14,7 @@ from lab.build import builder, imagebase, rootfs, standins
 from lab.waiting import until
 
 VERL_SCRIPT = "python3 -m pip install -q --no-deps --no-compile --target /out verl==0.3.0.post1 && rm -rf /out/bin"
+SHARED = ("tensordict", "transformers", "transfer_queue")  # the same in all stand-ins, whatever the real ones have
 TYPES = "application/vnd.docker.distribution.manifest.v2+json"
 
 
@@ -24,14 +25,13 @@ def _verl() -> Path:
 
 def _build(context: Path, tag: str) -> None:
     """Build an image from a folder by the engine's classic builder, which every Docker has."""
-    packed = tempfile.TemporaryFile()
-    with tarfile.open(fileobj=packed, mode="w", dereference=True) as tar:
-        tar.add(context, ".")
-    packed.seek(0)
-    for line in engine.client().api.build(fileobj=packed, custom_context=True, tag=tag, rm=True, decode=True,
-                                          labels={settings.LABEL: "1"}):
-        if "error" in line:
-            raise docker.errors.BuildError(line["error"], [])
+    with tempfile.TemporaryFile() as packed:
+        with tarfile.open(fileobj=packed, mode="w", dereference=True) as tar:
+            tar.add(context, ".")
+        packed.seek(0)
+        for line in engine.client().api.build(fileobj=packed, custom_context=True, tag=tag, rm=True, decode=True):
+            if "error" in line:
+                raise docker.errors.BuildError(line["error"], [])
 
 
 def _registry(client: docker.DockerClient):
@@ -43,10 +43,9 @@ def _registry(client: docker.DockerClient):
     )
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
-        for name in ("var/lib/registry",):
-            folder = tarfile.TarInfo(name)
-            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
-            tar.addfile(folder)
+        folder = tarfile.TarInfo("var/lib/registry")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(folder)
         entry = tarfile.TarInfo("registry.yml")
         entry.size = len(config)
         tar.addfile(entry, io.BytesIO(config))
@@ -77,7 +76,7 @@ def _push(client: docker.DockerClient, address: str, entry: dict, unpacked: int)
     manifest = answer.json()
     compressed = sum(layer["size"] for layer in manifest["layers"]) + manifest["config"]["size"]
     return {
-        "image": entry["ref"],
+        "ref": entry["ref"],
         "digest": answer.headers["Docker-Content-Digest"],
         "size_gb": {"compressed": round(compressed / 1e9, 3), "unpacked": round(unpacked / 1e9, 3)},
     }
@@ -120,7 +119,7 @@ def make() -> Path:
 
 def overlay() -> dict:
     """Give the lab's overlay of the catalog: what its stand-ins are."""
-    base = {line["name"].lower(): line["version"] for line in json.loads((imagebase.make() / "packages.json").read_text())}
-    inside = {"python": "3.11"} | {key: base[name] for key, name in (
-        ("tensordict", "tensordict"), ("transformers", "transformers"), ("transfer_queue", "transferqueue"))}
+    packages = json.loads((imagebase.make() / "packages.json").read_text())
+    versions = {package["name"].lower(): package["version"] for package in packages}
+    inside = {"python": "3.11"} | {key: versions[key.replace("_", "")] for key in SHARED}
     return {"images": [line | inside for line in json.loads((make() / "overlay.json").read_text())]}

@@ -1,6 +1,8 @@
 """Debian root file systems, by mmdebstrap, as Docker images."""
 
 import subprocess
+import threading
+from collections import defaultdict
 from pathlib import Path
 
 from lab import cache, engine, machine, settings, topology
@@ -16,7 +18,7 @@ def make(name: str) -> Path:
             machine.need("mmdebstrap", "mmdebstrap"), "--quiet", "--variant=minbase", f"--include={','.join(packages)}",
             # A machine whose package index is a frozen snapshot has expired indexes; in the lab that's no matter.
             '--aptopt=Acquire::Check-Valid-Until "false"',
-            '--aptopt=Acquire::Languages "none"',
+            '--aptopt=Acquire::Languages "none"', "--dpkgopt=force-unsafe-io",
             # The hosts install packages for real (the toolkit's .debs): no policy keeps their services from starting.
             "--customize-hook=rm -f $1/usr/sbin/policy-rc.d $1/etc/machine-id; touch $1/etc/machine-id",
             suite, str(folder / "rootfs.tar"), *([mirror] if mirror else []),
@@ -25,18 +27,22 @@ def make(name: str) -> Path:
         if done.returncode:
             raise machine.LabError(f"mmdebstrap {suite} failed ({name}):\n{done.stderr[-2000:]}")
 
-    return cache.step(f"rootfs-{name}", [suite, packages, mirror, 1], build) / "rootfs.tar"
+    return cache.step(f"rootfs-{name}", [suite, packages, mirror, 2], build) / "rootfs.tar"
+
+
+_importing = defaultdict(threading.Lock)
 
 
 def image(name: str) -> str:
     """Give the local tag of a root file system's image, imported where Docker lacks it."""
     archive = make(name)
-    tag = f"{settings.NETWORK}/{name}:{archive.parent.name}"
+    repository, version = f"{settings.NETWORK}/{name}", archive.parent.name
     docker = engine.client()
-    if not docker.images.list(tag):
-        with archive.open("rb") as file:
-            docker.api.import_image_from_stream(
-                iter(lambda: file.read(1 << 20), b""), repository=tag.rpartition(":")[0], tag=archive.parent.name,
-                changes=[f"LABEL {settings.LABEL}=1"],
-            )
-    return tag
+    with _importing[name]:
+        if not docker.images.list(f"{repository}:{version}"):
+            with archive.open("rb") as file:
+                docker.api.import_image_from_stream(
+                    iter(lambda: file.read(1 << 20), b""), repository=repository, tag=version,
+                    changes=[f"LABEL {settings.LABEL}=1"],
+                )
+    return f"{repository}:{version}"

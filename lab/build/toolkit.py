@@ -12,6 +12,7 @@ export PATH="$PATH:/usr/local/go/bin" GOFLAGS=-modcacherw GOTOOLCHAIN=local GOPA
 commands="nvidia-ctk nvidia-container-runtime nvidia-container-runtime.cdi nvidia-container-runtime.legacy
     nvidia-container-runtime-hook nvidia-cdi-hook"
 repository=/out/repository/stable/deb/amd64
+us="verl-provision lab <lab@localhost>"
 mkdir -p "$repository"
 
 for version in $VERSIONS; do
@@ -24,20 +25,20 @@ for version in $VERSIONS; do
     cd "$build"
     cp "$source"/deployments/systemd/nvidia-cdi-refresh.* .
     cp -r "$source"/packaging/debian debian
-    printf 'nvidia-container-toolkit (%s) UNRELEASED; urgency=medium\n\n  * Built for the lab of verl-provision.\n\n -- %s  %s\n' \
-        "$package" "verl-provision lab <lab@localhost>" "Thu, 01 Jan 2026 00:00:00 +0000" > debian/changelog
+    {
+        printf 'nvidia-container-toolkit (%s) UNRELEASED; urgency=medium\n\n' "$package"
+        printf '  * Built for the lab of verl-provision.\n\n -- %s  Thu, 01 Jan 2026 00:00:00 +0000\n' "$us"
+    } > debian/changelog
     chmod +x debian/rules debian/prepare
     SECTION='' VERSION=$package ./debian/prepare
-    # Debian's debhelper lets go of the oldest compatibility levels one after the other.
-    [ "$(cat debian/compat)" -ge 7 ] || echo 7 > debian/compat
     dpkg-buildpackage -b -us -uc -d > build.log 2>&1 || { tail -30 build.log; exit 1; }
     cp /tmp/nvidia-container-toolkit_"$package"_*.deb /tmp/nvidia-container-toolkit-base_"$package"_*.deb "$repository"
     for name in libnvidia-container1 libnvidia-container-tools; do
         mkdir -p "/tmp/$name-$version/DEBIAN"
         {
-            printf 'Package: %s\nVersion: %s\nArchitecture: amd64\nMaintainer: verl-provision lab <lab@localhost>\n' "$name" "$package"
+            printf 'Package: %s\nVersion: %s\nArchitecture: amd64\nMaintainer: %s\n' "$name" "$package" "$us"
             [ "$name" = libnvidia-container1 ] || printf 'Depends: libnvidia-container1 (= %s)\n' "$package"
-            printf 'Description: stand-in of the verl-provision lab\n Holds no files: the lab has no libnvidia-container.\n'
+            printf 'Description: stand-in of the verl-provision lab\n Holds no files, as the lab has no C library.\n'
         } > "/tmp/$name-$version/DEBIAN/control"
         dpkg-deb -Zgzip -b "/tmp/$name-$version" "$repository/${name}_${package}_amd64.deb"
     done
@@ -54,7 +55,8 @@ for tree in repository rekeyed; do
     cd "/out/$tree/stable/deb/amd64"
     apt-ftparchive packages . > Packages.new && mv Packages.new Packages
     gzip -9kf Packages
-    apt-ftparchive -o APT::FTPArchive::Release::Origin="verl-provision lab" release . > /tmp/Release && cp /tmp/Release Release
+    apt-ftparchive -o APT::FTPArchive::Release::Origin="verl-provision lab" release . > /tmp/Release
+    cp /tmp/Release Release
     gpg -q --batch --clearsign -o InRelease Release
     gpg -q --batch --armor --detach-sign -o Release.gpg Release
 done

@@ -60,17 +60,22 @@ def missing_symbols(libraries: list[Path]) -> dict[str, dict[str, str]]:
     return wanted
 
 
-def cudnn_version(metadata: str) -> int:
-    """Give the number by which the cuDNN that torch asks for calls itself: 9.19.0 is 91900."""
+def cudnn_answers(metadata: str) -> dict[str, str]:
+    """Write the functions by which cuDNN says its version: the one that torch asks for, 9.19.0 or 91900."""
     major, minor, patch = map(int, re.search(r"nvidia-cudnn-cu\d+==(\d+)\.(\d+)\.(\d+)", metadata).groups())
-    return major * 10000 + minor * 100 + patch
+    return {
+        "cudnnGetVersion": "unsigned long cudnnGetVersion(void) "
+                           f"{{ return {major * 10000 + minor * 100 + patch}; }}\n",
+        "cudnnGetProperty": f"static const int v[] = {{{major}, {minor}, {patch}}};\n"
+                            "int cudnnGetProperty(int which, int *value) { *value = v[which]; return 0; }\n",
+    }
 
 
-def write_stub(path: Path, symbols: dict[str, str], answers: dict[str, int]) -> None:
+def write_stub(path: Path, symbols: dict[str, str], answers: dict[str, str]) -> None:
     """Compile a library that has the given symbols; a function answers 801, cudaErrorNotSupported, if not told else."""
     with tempfile.TemporaryDirectory() as folder:
         source, script = Path(folder, "stub.c"), Path(folder, "stub.map")
-        lines = [f"int {name}(void) {{ return {answers.get(name, 801)}; }}\n" for name in sorted(symbols)]
+        lines = [answers.get(name, f"int {name}(void) {{ return 801; }}\n") for name in sorted(symbols)]
         source.write_text("".join(lines) or "int unused;\n")
         versions = sorted({v for v in symbols.values() if v})
         script.write_text(
@@ -93,15 +98,13 @@ def main(wheel: Path, cudart: Path, output: Path) -> None:
             shutil.rmtree(root / waste, ignore_errors=True)
         for program in (root / "torch/bin").glob("protoc*"):
             program.unlink()
-        needed = {
-            name for library in libraries for name in re.findall(r"NEEDED.*\[(lib(?:cu|nccl|nvshmem_host)\w*\.so\.\d+)\]",
-                                                                 run("readelf", "-d", library))
-        }
+        cuda = re.compile(r"NEEDED.*\[(lib(?:cu|nccl|nvshmem_host)\w*\.so\.\d+)\]")
+        needed = {name for library in libraries for name in cuda.findall(run("readelf", "-d", library))}
         symbols = missing_symbols(libraries)
         info = next(root.glob("torch-*.dist-info"))
         metadata = (info / "METADATA").read_text()
         for name in sorted(needed - {REAL, OF_THE_DRIVER} - {library.name for library in libraries}):
-            write_stub(lib / name, symbols.get(name, {}), {"cudnnGetVersion": cudnn_version(metadata)})
+            write_stub(lib / name, symbols.get(name, {}), cudnn_answers(metadata))
         shutil.copy(cudart, lib / REAL)
 
         version = info.name.removeprefix("torch-").removesuffix(".dist-info").split("+")[0]
