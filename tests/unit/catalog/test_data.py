@@ -230,8 +230,7 @@ def test_nothing_is_offered_below_what_a_release_enforces(image: dict) -> None:
             asserted = release["tensordict_runtime"]
             if asserted and kind != "tested":
                 assert image["tensordict"] and Version(image["tensordict"]) >= Version(asserted), version
-            if release["python"]:
-                assert Version(image["python"] or "3.10") in SpecifierSet(release["python"]), version
+            assert Version(image["python"] or "3.10") in SpecifierSet(release["python"]), version
 
 
 def test_the_newest_release_refuses_an_old_vllm() -> None:
@@ -277,8 +276,10 @@ def test_a_release_agrees_with_itself(release: dict) -> None:
         assert Version(pinned["tensordict"]) >= Version(release["tensordict_runtime"])
     if release["transformers"]:
         assert Version(pinned["transformers"]) in SpecifierSet(release["transformers"])
-    if release["python"]:
-        assert Version(release["python_recommended"]) in SpecifierSet(release["python"])
+    assert Version(release["python_recommended"]) in SpecifierSet(release["python"])
+    for python in ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14"):
+        if Version(python) in SpecifierSet(release["python"]):
+            assert Version(python) in SpecifierSet(release["python_metadata"] or ">=3")
     vllm = release["engine_pins"]["vllm"]
     assert vllm in release["vllm_also"] or Version(vllm) >= Version(release["vllm_floor"])
     assert ".".join(release["torch"].split(".")[:2]) in CUDA["torch_cuda"]
