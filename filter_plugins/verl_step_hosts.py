@@ -6,7 +6,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the package lies beside the filters
 
 from verl_provision import fleet
-from verl_provision.plain import to_plain
 
 DOCUMENTATION = r"""
 name: verl_step_hosts
@@ -18,16 +17,12 @@ description:
   - In check mode a step whose prerequisite is itself only planned is left out too, since what it needs isn't there yet.
 options:
   _input:
-    description: What P(verl_plan#filter) returned.
+    description: Ansible's C(hostvars). The run and its plan are read from C(localhost).
     type: dict
     required: true
   step:
-    description: The step, named as its role; or V(verification).
+    description: The step, named as its role; or V(verification), or V(facts) for the hosts that may be looked at.
     type: str
-    required: true
-  hostvars:
-    description: Ansible's C(hostvars).
-    type: dict
     required: true
   check_mode:
     description: Whether this is a run in check mode.
@@ -36,9 +31,9 @@ options:
 """
 
 EXAMPLES = r"""
-- name: A fleet without plans has no hosts for any step, so a pattern that matches nobody comes back
+- name: Without a run no host has a step, so a pattern that matches nobody comes back
   ansible.builtin.debug:
-    msg: "{{ {'hosts': {}} | verl_step_hosts('container_image', {}, false) }}"
+    msg: "{{ {} | verl_step_hosts('container_image') }}"
 """
 
 RETURN = r"""
@@ -49,9 +44,9 @@ _value:
 """
 
 
-def verl_step_hosts(plan, step, hostvars, check_mode=False):
+def verl_step_hosts(hostvars, step, check_mode=False):
     """Return the step's hosts; see DOCUMENTATION."""
-    return fleet.step_hosts(to_plain(plan), str(step), hostvars, bool(check_mode))
+    return fleet.step_hosts(hostvars, str(step), bool(check_mode))
 
 
 class FilterModule:

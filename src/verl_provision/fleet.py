@@ -22,9 +22,10 @@ STEPS = (
     "verl_checkout",
     "training_container",
     "source_environment",
+    "verl_shell",
 )
 ROLES = (*STEPS, "verification", "ray_cluster")
-VERIFICATION_SCRIPT = Path(__file__).resolve().parents[2] / "roles/verification/files/verl_verify.py"
+VERIFICATION = Path(__file__).resolve().parents[2] / "roles/verification/files"
 NO_HOSTS = ["all:!all"]  # a pattern that matches nobody and warns nobody
 
 
@@ -133,7 +134,10 @@ def planned(inputs: dict[str, Any]) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def script_hash() -> str:
     """The verification script's hash: a pass holds for the script that passed."""
-    return hashlib.sha256(VERIFICATION_SCRIPT.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for path in sorted(VERIFICATION.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def machine(facts: dict[str, Any]) -> dict[str, str | None]:
@@ -150,17 +154,19 @@ def machine(facts: dict[str, Any]) -> dict[str, str | None]:
     return {"gpus": gpus or "no GPU", "driver": nvidia.get("driver_version"), "arch": facts.get("arch")}
 
 
-def step_hosts(fleet: dict[str, Any], step: str, hostvars: Mapping[str, Mapping], check_mode: bool) -> list[str]:
-    """The hosts whose plan has `step`, less those that failed an earlier one.
+def step_hosts(hostvars: Mapping[str, Mapping], step: str, check_mode: bool) -> list[str]:
+    """The hosts of one step's play, from what the run keeps on `localhost`; those that failed earlier are left out.
 
-    In check mode a step that needs another planned step isn't entered: its prerequisite doesn't exist yet.
+    `facts` are the hosts that may be looked at. In check mode a step that needs another planned step isn't entered:
+    its prerequisite doesn't exist yet. Without a run (a syntax check) there are no hosts.
     """
+    known = hostvars.get("localhost", {})
+    if step == "facts":
+        return list(known.get("__verl_run", {}).get("look_at", [])) or NO_HOSTS
     names = []
-    for name, host in fleet["hosts"].items():
-        if not host["ok"] or not wanted(host, step, check_mode):
-            continue
-        if "__verl_failure" not in hostvars[name]:
-            names.append(name)
+    for name, host in known.get("__verl_fleet", {}).get("hosts", {}).items():
+        if host["ok"] and wanted(host, step, check_mode) and "__verl_failure" not in hostvars[name]:
+            names.append(str(name))
     return names or NO_HOSTS
 
 

@@ -15,7 +15,9 @@ def facts(name):
 
 def planned(hostvars, **about):
     run = fleet.begin(hostvars, list(hostvars), {**ABOUT, **about})
-    return run, fleet.plan(hostvars, run)
+    plan = fleet.plan(hostvars, run)
+    hostvars["localhost"] = {"__verl_run": run, "__verl_fleet": plan}
+    return run, plan
 
 
 def test_a_misspelt_wish_keeps_the_host_from_being_looked_at():
@@ -78,23 +80,28 @@ def test_unreachable_and_broken_hosts_are_set_apart_and_the_rest_is_planned():
         "broken": "failed",
     }
     assert plan["hosts"]["fine"]["ok"] is True
-    assert fleet.step_hosts(plan, "source_environment", hostvars, check_mode=False) == ["fine"]
+    assert fleet.step_hosts(hostvars, "source_environment", check_mode=False) == ["fine"]
 
 
 def test_a_host_that_failed_a_step_is_left_out_of_the_next():
     hostvars = {name: {"__verl_facts": facts("h100x8_580")} for name in ("a", "b")}
-    _, plan = planned(hostvars)
+    planned(hostvars)
     hostvars["a"]["__verl_failure"] = {"step": "container_image", "message": "disk full"}
-    assert fleet.step_hosts(plan, "training_container", hostvars, check_mode=False) == ["b"]
-    assert fleet.step_hosts(plan, "no_such_step", hostvars, check_mode=False) == fleet.NO_HOSTS
+    assert fleet.step_hosts(hostvars, "training_container", check_mode=False) == ["b"]
+    assert fleet.step_hosts(hostvars, "no_such_step", check_mode=False) == fleet.NO_HOSTS
 
 
 def test_check_mode_enters_only_steps_whose_prerequisites_exist():
     hostvars = {"a": {"__verl_facts": facts("h100x8_580")}}
-    _, plan = planned(hostvars, mode="check")
-    assert fleet.step_hosts(plan, "container_image", hostvars, check_mode=True) == ["a"]
-    assert fleet.step_hosts(plan, "training_container", hostvars, check_mode=True) == fleet.NO_HOSTS
-    assert fleet.step_hosts(plan, "verification", hostvars, check_mode=True) == fleet.NO_HOSTS
+    planned(hostvars, mode="check")
+    assert fleet.step_hosts(hostvars, "container_image", check_mode=True) == ["a"]
+    assert fleet.step_hosts(hostvars, "training_container", check_mode=True) == fleet.NO_HOSTS
+    assert fleet.step_hosts(hostvars, "verification", check_mode=True) == fleet.NO_HOSTS
+
+
+def test_without_a_run_there_are_no_hosts():
+    assert fleet.step_hosts({}, "facts", check_mode=False) == fleet.NO_HOSTS
+    assert fleet.step_hosts({}, "verification", check_mode=False) == fleet.NO_HOSTS
 
 
 def test_verify_mode_verifies_again():
