@@ -40,7 +40,15 @@ def step(name: str, inputs: list[object], make: Callable[[Path], None]) -> Path:
     with _building[target]:
         if not target.exists():
             _make(name, target, make)
+        os.utime(target)  # when it was last wanted, for `prune`
     return target
+
+
+def prune(keep: int = 2) -> None:
+    """Forget what wasn't wanted lately: of each step, all but the last `keep` results."""
+    for name in (settings.CACHE / "steps").iterdir():
+        for old in sorted(name.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[keep:]:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _make(name: str, target: Path, make: Callable[[Path], None]) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import docker
@@ -37,21 +38,24 @@ def up() -> None:
         network.create()
         _all(pool, *((rootfs.image, name) for name in topology.ROOTFS if name not in {"builder", "image"}))
         running = {container.name for container in engine.client().containers.list()}
-        jobs = [(_restart, services.start_registry, topology.REGISTRY), (_restart, services.start_web, topology.WEB)]
-        jobs = [job for job in jobs if job[2] not in running]
         fresh = [host for host in topology.HOSTS.values() if host.container not in running]
-        _all(pool, *jobs, *((_fresh, host) for host in fresh))
+        _all(
+            pool, *((_fresh, host) for host in fresh),
+            (_serve, topology.REGISTRY, services.registry_key(), services.start_registry),
+            (_serve, topology.WEB, services.web_key(), services.start_web),
+        )
         services.wait()
         _all(pool, *((hosts.wait, host) for host in topology.HOSTS.values()))
         inventory.write()
+        cache.prune()
     log.info("The lab is up: %.0f s to build, %.0f s to start. Try: ansible -i %s all -m ping",
              built - started, time.monotonic() - built, settings.INVENTORY.relative_to(settings.CHECKOUT))
 
 
-def _restart(start, name: str) -> None:
-    with contextlib.suppress(docker.errors.NotFound):
-        engine.client().containers.get(name).remove(force=True, v=True)
-    start()
+def _serve(name: str, key: str, start: Callable[[], None]) -> None:
+    if not services.current(name, key):
+        services.remove(name)
+        start()
 
 
 def _fresh(host: topology.Host) -> None:

@@ -3,14 +3,16 @@
 import contextlib
 import io
 import tarfile
+from pathlib import Path
 
 import docker
 import requests
 
-from lab import engine, network, settings, topology
+from lab import cache, engine, network, settings, topology
 from lab.build import images, rootfs, toolkit, torchwheel, verlgit
 from lab.waiting import until
 
+KEY = f"{settings.LABEL}.key"
 TREES = {"toolkit": "/srv/toolkit", "torch": "/srv/whl", "git": "/srv/git"}
 
 
@@ -34,13 +36,42 @@ def _links(**targets: str) -> bytes:
     return packed.getvalue()
 
 
+def _key(*parts: object) -> str:
+    """Say what a service was started from: where that changed, `current` is false and `up` starts it anew."""
+    return cache.digest_of(settings.FILES / "services", *parts)
+
+
+def registry_key() -> str:
+    """What the registry is made from."""
+    return _key(rootfs.image("services"), images.make().name)
+
+
+def web_key() -> str:
+    """What the web server is made from."""
+    return _key(rootfs.image("services"), *(str(path) for path in _trees()))
+
+
+def _trees() -> dict[Path, str]:
+    return {toolkit.make(): TREES["toolkit"], torchwheel.make(): TREES["torch"], verlgit.make(): TREES["git"]}
+
+
+def current(name: str, key: str) -> bool:
+    """Tell whether a service runs, and from what it would be started from today."""
+    try:
+        container = engine.client().containers.get(name)
+    except docker.errors.NotFound:
+        return False
+    return container.status == "running" and container.labels.get(KEY) == key
+
+
 def start_registry() -> None:
     """Start the registry with the stand-in images in it."""
     client = engine.client()
     volume = client.volumes.create(topology.REGISTRY, labels={settings.LABEL: "1"})
     container = client.containers.create(
         rootfs.image("services"), ["docker-registry", "serve", "/registry.yml"], name=topology.REGISTRY,
-        hostname="registry", labels={settings.LABEL: "1"}, volumes={volume.name: {"bind": "/var/lib/registry"}},
+        hostname="registry", labels={settings.LABEL: "1", KEY: registry_key()},
+        volumes={volume.name: {"bind": "/var/lib/registry"}},
         **network.attach(topology.REGISTRY_ADDRESS),
     )
     config = (settings.FILES / "services/registry.yml").read_bytes()
@@ -53,11 +84,10 @@ def start_registry() -> None:
 def start_web() -> None:
     """Start the web server."""
     client = engine.client()
-    trees = {toolkit.make(): TREES["toolkit"], torchwheel.make(): TREES["torch"], verlgit.make(): TREES["git"]}
     container = client.containers.create(
         rootfs.image("services"), ["lighttpd", "-D", "-f", "/lighttpd.conf"], name=topology.WEB, hostname="web",
-        labels={settings.LABEL: "1"},
-        volumes={str(path): {"bind": place, "mode": "ro"} for path, place in trees.items()},
+        labels={settings.LABEL: "1", KEY: web_key()},
+        volumes={str(path): {"bind": place, "mode": "ro"} for path, place in _trees().items()},
         **network.attach(topology.WEB_ADDRESS),
     )
     config = (settings.FILES / "services/lighttpd.conf").read_bytes()
@@ -81,11 +111,10 @@ def wait() -> None:
     until("the web server to answer", lambda: answers(f"http://{network.web_address()}/libnvidia-container/gpgkey"), 30)
 
 
-def remove() -> None:
-    """Remove the services and what they stored."""
+def remove(name: str) -> None:
+    """Remove a service and what it stored."""
     client = engine.client()
-    for name in (topology.REGISTRY, topology.WEB):
-        with contextlib.suppress(docker.errors.NotFound):
-            client.containers.get(name).remove(force=True, v=True)
     with contextlib.suppress(docker.errors.NotFound):
-        client.volumes.get(topology.REGISTRY).remove(force=True)
+        client.containers.get(name).remove(force=True, v=True)
+    with contextlib.suppress(docker.errors.NotFound):
+        client.volumes.get(name).remove(force=True)

@@ -5,8 +5,15 @@ from dataclasses import asdict, dataclass
 from lab import hosts
 
 PACKAGES = "dpkg-query -W -f '${Package}=${Version}\\n'"
-FILES = "find /etc /usr/local /opt /srv -xdev -type f -exec sha256sum {} + | sort -k2"
-UNITS = "systemctl list-units --type=service,path,socket --no-legend --plain | awk '{print $1, $4}' | sort"
+# Not what logging in leaves behind: Ansible's own folder, caches, the user's session.
+FILES = (
+    "find /etc /usr/local /opt /srv /home /root -xdev \\( -name .ansible -o -name .cache \\) -prune "
+    "-o -type f -exec sha256sum {} + | sort -k2"
+)
+UNITS = (
+    "systemctl list-units --type=service,path,socket --no-legend --plain | awk '{print $1, $4}' "
+    "| grep -v '^user[-@]' | sort"
+)
 DAEMON = "systemctl show docker -p MainPID -p ActiveEnterTimestamp 2>/dev/null"
 CONTAINERS = (
     "command -v docker >/dev/null && docker ps -aq --no-trunc | xargs -r docker inspect "

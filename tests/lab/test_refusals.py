@@ -1,0 +1,65 @@
+"""What can't be done is refused with a clear word, and the host is left as it was."""
+
+import contextlib
+
+import pytest
+
+from lab import faults, hosts
+from lab.snapshot import snapshot
+from tests.lab.fleet import play, report
+
+pytestmark = pytest.mark.lab
+
+HOST = "gpu-580"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bare():
+    """A host as it was when the lab came up."""
+    hosts.reset(HOST)
+
+
+@contextlib.contextmanager
+def small_disk():
+    """Docker's data root on a file system of 2 GB."""
+    hosts.exec(HOST, "systemctl stop docker.socket docker && mount -t tmpfs -o size=2g tmpfs /var/lib/docker")
+    hosts.exec(HOST, "systemctl start docker")
+    try:
+        yield
+    finally:
+        hosts.exec(HOST, "systemctl stop docker.socket docker && umount /var/lib/docker && systemctl start docker")
+
+
+@contextlib.contextmanager
+def truncated_daemon_json():
+    """A daemon.json that somebody's editor cut off; dockerd runs on what it read before."""
+    hosts.exec(HOST, "cp -a /etc/docker/daemon.json /tmp/whole.json && truncate --size=20 /etc/docker/daemon.json")
+    try:
+        yield
+    finally:
+        hosts.exec(HOST, "mv /tmp/whole.json /etc/docker/daemon.json")
+
+
+REFUSED = {
+    "registry down": (faults.registry_down, ["preflight_registry_manifest"]),
+    "tag missing": (lambda: faults.tag_missing("verlai/verl:vllm024.latest"), ["preflight_registry_manifest"]),
+    "key of another": (faults.other_apt_key, ["preflight_gpg_key"]),
+    "driver mismatch": (lambda: faults.nvml(HOST, error=18), ["driver_state"]),
+    "disk too small": (small_disk, ["disk"]),
+    "daemon.json cut off": (truncated_daemon_json, ["daemon_json", "/etc/docker/daemon.json"]),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refused_and_untouched(what):
+    fault, words = REFUSED[what]
+    with fault():
+        before = snapshot(HOST)
+        run = play("site.yml", "--limit", HOST)
+        after = snapshot(HOST)
+    assert run.returncode != 0, run.stdout
+    host = report()["hosts"][HOST]
+    assert host["state"] == "refused", host["reason"]
+    for word in words:
+        assert word in host["reason"]
+    assert after == before
