@@ -49,6 +49,8 @@ def settle(hosts: dict[str, Any], planned: dict[str, Any]) -> None:
             facts["stamps"][step] = {"key": detail["key"]}
             if step == "container_image":
                 facts["images"] = [{"refs": [detail["args"]["ref"]], "digests": [], "id": "sha256:0", "size_gb": 30}]
+            if step == "verl_shell":
+                facts["verl_shell"] = {"path": detail["args"]["path"], "key": detail["key"]}
             if step == "verl_checkout":
                 facts["verl_checkout"] = {
                     "path": "",

@@ -109,10 +109,20 @@ def checkout(host):
     return facts
 
 
+def verl_shell(host, home):
+    """The command that opens the environment, and the key of the plan that wrote it; None where it isn't there."""
+    path = os.path.join(home, ".local/bin/verl-shell")
+    match = re.search(r"(?m)^# key: (\S+)$", (host.read(host.file(path)) or "")[:400])
+    return {"path": path, "key": match.group(1)} if match else None
+
+
 def probe(host, user):
     found = empty()
     for name in found["managers"]:
         found["managers"][name] = host.guard(name, manager, host, name, user["home"])
     found["source_environment"] = host.guard("source_environment", source_environment, host)
     found["verl_checkout"] = host.guard("verl_checkout", checkout, host)
+    shell = host.guard("verl_shell", verl_shell, host, user["home"])
+    if shell:
+        found["verl_shell"] = shell
     return found

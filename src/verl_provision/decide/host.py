@@ -22,6 +22,7 @@ class Gpu:
     first_driver_branch: str | None
     open_modules: str
     forward_compat: bool
+    thresholds: tuple[dict[str, Any], ...]  # what collectives of this product should reach
     memory_mb: int | None
     mig: bool
     mig_devices: int
@@ -115,6 +116,7 @@ class Host:
     engine_free_gb: float | None
     home_free_gb: float | None
     container: Container | None
+    shell_key: str | None  # of verl-shell; None where it isn't there
     checkout: dict[str, Any] | None
     source: dict[str, Any] | None
     stamps: dict[str, Any]
@@ -187,6 +189,7 @@ def read(facts: Any, world: World) -> Host:
         engine_free_gb=number(engine_disk.get("free_gb")),
         home_free_gb=number(mapping(disk.get("home")).get("free_gb")),
         container=_container(facts.get("container")),
+        shell_key=text(mapping(facts.get("verl_shell")).get("key")),
         checkout=facts.get("verl_checkout") if isinstance(facts.get("verl_checkout"), dict) else None,
         source=facts.get("source_environment") if isinstance(facts.get("source_environment"), dict) else None,
         stamps=mapping(facts.get("stamps")),
@@ -229,6 +232,7 @@ def _kind(name: str, reported: str | None, world: World) -> tuple[Any, ...]:
         architecture.first_driver_branch if architecture else None,
         open_modules,
         product.forward_compat if product else False,
+        tuple(entry for entry in world.thresholds if product and product.name in texts(entry.get("gpus_named"))),
     )
 
 

@@ -208,6 +208,7 @@ def _assemble(decision: Decision, name: str, wishes: Wishes | None, planned: ste
         "steps": planned.steps if ok else {},
         "verification": verification,
         "expected": verification["expected"],
+        "shell": planned.shell if ok else None,
         "deferred": planned.deferred if ok else [],
         "warnings": [*decision.warnings, *planned.warnings],
         "errors": errors,

@@ -15,6 +15,7 @@ REPOSITORY = "https://github.com/verl-project/verl.git"
 TORCH_INDEX = "https://download.pytorch.org/whl"
 DOCKER_APT = "https://download.docker.com/linux"
 TOOLKIT_REPOSITORY = "https://nvidia.github.io/libnvidia-container"
+SHELL = ".local/bin/verl-shell"  # in the login user's home
 SHM_SIZE = "10g"  # the write-up's; the role raises it to what Ray wants
 
 
@@ -27,6 +28,7 @@ class Steps:
     warnings: list[dict[str, Any]] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
     verification: dict[str, Any] | None = None
+    shell: str | None = None  # the command that opens the environment
     content: dict[str, str] = field(default_factory=dict)  # keys of the steps that make up the environment
 
 
@@ -86,6 +88,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
         "docker_engine", "nvidia_container_toolkit", "disruption", "container_image", "verl_checkout",
     ),
     "source_environment": (),
+    "verl_shell": (),
 }  # fmt: skip
 
 
@@ -101,6 +104,7 @@ def plan(host: Host, wishes: Wishes, decision: Decision, world: World, settings:
             host, wishes, decision, planner.out.steps, planner.out.content, planner.prefix, planner.become,
             planner.settings.get("verification", {}), {item["step"] for item in planner.out.deferred},
         )  # fmt: skip
+        verl_shell(planner)  # after it: a command for people changes nothing that is verified
     return planner.out
 
 
@@ -497,3 +501,28 @@ def _container_reason(planner: Planner, key: str) -> str:
     if not container.running:
         return f"the container {name} is not running"
     return ""
+
+
+# ---- the command that opens the environment
+
+
+def verl_shell(planner: Planner) -> None:
+    """One command for people, whatever carries the environment: written where it isn't, or says something else."""
+    host, wishes, backend_name = planner.host, planner.wishes, planner.decision.backend
+    args = planner.args(
+        "verl_shell",
+        path=f"{host.home.rstrip('/')}/{SHELL}",
+        backend=backend_name,
+        become=planner.become,
+        container=wishes.container,
+        workdir="/workspace/verl",
+        prefix=planner.prefix,
+        image="",
+        binds=[],
+        gpu=planner.decision.profile == "gpu",
+    )
+    planner.out.shell = str(args["path"])
+    key = step_key("verl_shell", args)
+    if host.shell_key != key:
+        there = "is for another environment" if host.shell_key else "is not there"
+        planner.add("verl_shell", f"{args['path']} {there}", args)

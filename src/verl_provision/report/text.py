@@ -51,6 +51,7 @@ def host_lines(name: str, fleet: dict[str, Any]) -> list[str]:
     lines += [f"  why: {sentence}" for sentence in plan["why"]]
     lines += [f"  step {step}: {detail['reason']}{disruption(detail)}" for step, detail in plan["steps"].items()]
     lines += [f"  verification: {plan['verification']['reason']}"] if plan["ok"] else []
+    lines += [f"  shell: {plan['shell']}"] if plan.get("shell") else []
     lines += [
         f"  deferred: {deferred['step']}: {deferred['because']}. {deferred['fix']}" for deferred in plan["deferred"]
     ]

@@ -94,6 +94,8 @@ def settle(facts: dict[str, Any], planned: dict[str, Any]) -> dict[str, Any]:
             done["container"] = {
                 "name": args["name"], "id": "1234567890ab", "running": True, "processes": [], "labels": {}, "spec": {},
             }  # fmt: skip
+        if name == "verl_shell":
+            done["verl_shell"] = {"path": args["path"], "key": step["key"]}
         if name == "source_environment":
             path = f"{args['prefix']}/env"
             done["source_environment"] = {

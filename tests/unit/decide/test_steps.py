@@ -56,7 +56,7 @@ def test_steps_in_order_then_none(name):
     facts, steps = MACHINES[name]
     first = plan(facts)
     validate(first)
-    assert list(first["steps"]) == steps
+    assert list(first["steps"]) == [*steps, "verl_shell"]
     assert first["verification"]["needed"]
     again = plan(settle(facts, first))
     validate(again)
@@ -484,3 +484,30 @@ def test_disk_is_told_exactly_though_decisions_are_shared():
 
 def test_docker_26_constant_is_what_the_module_says():
     assert set(DOCKER_26) <= set(recorded("h100x8_580")["engines"]["docker"])
+
+
+# ---- verl-shell
+
+
+def test_verl_shell_is_written_where_it_is_missing_or_for_another_environment():
+    facts = machine()
+    first = plan(facts)
+    assert first["shell"] == "/home/user/.local/bin/verl-shell"
+    assert first["steps"]["verl_shell"]["args"]["backend"] == "docker"
+    done = settle(facts, first)
+    del done["verl_shell"]
+    again = plan(done)
+    assert list(again["steps"]) == ["verl_shell"]
+    assert "is not there" in again["steps"]["verl_shell"]["reason"]
+    assert not again["verification"]["needed"]
+    other = plan(settle(facts, first), container_name="other")
+    assert "is for another environment" in other["steps"]["verl_shell"]["reason"]
+
+
+def test_verl_shell_asks_sudo_where_docker_is_only_had_through_it():
+    facts = machine(docker={"reachable": False, "with_sudo": True})
+    assert plan(facts)["steps"]["verl_shell"]["args"]["become"] is True
+
+
+def test_a_refused_host_has_no_shell():
+    assert plan(machine(), version="99")["shell"] is None
