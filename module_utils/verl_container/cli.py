@@ -96,6 +96,8 @@ class Engine:
             )
         if "unknown runtime" in low or "unknown or invalid runtime" in low:
             return "the runtime isn't in daemon.json or dockerd has not reloaded it: systemctl reload docker"
+        if "manifest unknown" in low or "manifest for" in low:
+            return "look which tags the registry has, then correct the catalog or the mirror"
         if "no space left" in low:
             return "free disk space below the engine's root directory: {0} system df".format(self.name)
         if "is not installed" in low:

@@ -61,16 +61,16 @@ def registry_manifest(request, context):
             what = "digest" if request.get("digest") else "tag"
             raise Missing(
                 "{0} has no {1} {2} in {3}".format(name, what, wanted, repository),
-                "look which tags there are, then correct verl_image or the catalog; or unset verl_mirror_registry",
+                "Look which tags there are, then correct verl_image or the catalog; or unset verl_mirror_registry",
             )
         if error.status in (401, 403):
             raise Missing(
                 "{0} refuses access to {1} ({2})".format(name, repository, error),
-                "is the name right? A private one needs container_image_registry_username and _password",
+                "Is the name right? A private one needs container_image_registry_username and _password",
             )
         if error.status == 429:
             raise Missing(
-                "{0} limits requests ({1})".format(name, error), "wait, log in, or use a mirror: verl_mirror_registry"
+                "{0} limits requests ({1})".format(name, error), "Wait, log in, or use a mirror: verl_mirror_registry"
             )
         raise Missing(
             "{0} can't be asked: {1}".format(name, error),
@@ -81,7 +81,7 @@ def registry_manifest(request, context):
     if found["platforms"] and platform not in found["platforms"]:
         raise Missing(
             "only for {0}".format(", ".join(sorted(set(found["platforms"])))),
-            "choose an image that is built for {0}".format(platform),
+            "Choose an image that is built for {0}".format(platform),
             needed=platform,
         )
     found["insecure"] = place.insecure
@@ -116,7 +116,7 @@ def gpg_key(request, context):
     if found != [wanted]:
         raise Missing(
             "key with fingerprint {0}".format(", ".join(found)),
-            "find out from the repository's owner which key is right before you change the expected fingerprint",
+            "Find out from the repository's owner which key is right before you change the expected fingerprint",
             needed="key with fingerprint {0}".format(wanted),
         )
     return "key {0}".format(wanted), {"fingerprint": wanted}
@@ -169,7 +169,7 @@ def apt_package(request, context):
             lacking.append(package["name"])
     if lacking:
         raise Missing(
-            "{0} lacks {1}".format(hide(base), "; ".join(lacking)), "choose a version that the repository has"
+            "{0} lacks {1}".format(hide(base), "; ".join(lacking)), "Choose a version that the repository has"
         )
     return "{0} packages".format(len(request["packages"])), {}
 
@@ -216,7 +216,7 @@ def git_ref(request, context):
             refs = refs_over_http(repo, context["timeout"])
         except web.WebError as error:
             raise Missing(
-                "{0} can't be asked: {1}".format(hide(repo), error), "set verl_mirror_git or verl_proxy"
+                "{0} can't be asked: {1}".format(hide(repo), error), "Set verl_mirror_git or verl_proxy"
             ) from error
     else:
         return "not asked: no git on this host yet", {"verified": False}
@@ -227,7 +227,7 @@ def git_ref(request, context):
         tags = sorted(ref[10:] for ref in refs if ref.startswith("refs/tags/") and not ref.endswith("^{}"))
         raise Missing(
             "{0} has no tag {1} (it has {2})".format(hide(repo), version, ", ".join(tags[-5:]) or "none"),
-            "choose a verl_version that it has, or set verl_mirror_git",
+            "Choose a verl_version that it has, or set verl_mirror_git",
         )
     return "commit {0}".format(commit[:12]), {"commit": commit}
 
@@ -277,7 +277,7 @@ def _pypi(request, index, context):
         shown = "; ".join("{0} has {1}".format(where, ", ".join(versions[:5])) for where, versions in have)
         raise Missing(
             "{0} {1} is on no index: {2}".format(request["name"], wanted, shown),
-            "choose a version that the index has; a mirror may lag behind: verl_mirror_pypi",
+            "Choose a version that the index has; a mirror may lag behind: verl_mirror_pypi",
         )
     raise Missing(
         "; ".join(failed),
@@ -347,7 +347,7 @@ def ask(request, context):
         answer.update(found=error.found, fix=error.fix, data=error.data)
         answer["needed"] = error.needed or answer["needed"]
     except Exception as error:  # one odd answer must not hide the others
-        answer.update(found="{0}: {1}".format(type(error).__name__, hide(error)), fix="run again with -vvv")
+        answer.update(found="{0}: {1}".format(type(error).__name__, hide(error)), fix="Run again with -vvv")
     return answer
 
 

@@ -87,6 +87,7 @@ class Progress:
                 layer = self.layers.setdefault(match.group("id"), {"now": 0, "all": 0, "done": False})
                 if (match.group("what") or "").strip() == "Extracting":
                     layer["now"] = layer["all"] = max(layer["all"], number(match.group("all")))
+                    layer["unpacked"] = number(match.group("now"))
                 else:
                     layer["now"], layer["all"] = number(match.group("now")), number(match.group("all"))
                 continue
@@ -101,15 +102,17 @@ class Progress:
                 ):
                     layer["now"] = layer["all"]
                     layer["done"] = match.group("what") in ("Pull complete", "Already exists")
+                    layer["unpacked"] = layer["all"] if layer["done"] else layer.get("unpacked", 0)
                 continue
             self.tail = (self.tail + [line])[-8:]
 
     def sums(self):
-        """Return {bytes, total, layers, layers_done}."""
+        """Return {bytes, total, unpacked, layers, layers_done}; unpacked counts compressed bytes, as Docker does."""
         values = self.layers.values()
         return {
             "bytes": sum(layer["now"] for layer in values),
             "total": sum(layer["all"] for layer in values),
+            "unpacked": sum(layer.get("unpacked", 0) for layer in values),
             "layers": len(self.layers),
             "layers_done": sum(1 for layer in values if layer["done"]),
         }
@@ -140,12 +143,14 @@ def line(job, now=None):
             max(0, int(job.get("until", now) - now)), job["attempt"] + 1, job["attempts"], job.get("error", "")
         )
         return text.strip()
-    text = "{0} of {1} downloaded".format(human(job.get("bytes", 0)), human(job.get("total", 0)))
+    done, total = job.get("bytes", 0), job.get("total", 0)
+    text = "{0} of {1} downloaded".format(human(done), human(total))
+    if 0 < done < total:
+        text += " ({0}/s)".format(human(done / max(1.0, now - job.get("started", now))))
     if job.get("layers"):
-        text += ", {0} of {1} layers unpacked".format(job.get("layers_done", 0), job["layers"])
-    seconds = max(1.0, now - job.get("started", now))
-    if job.get("bytes"):
-        text += ", {0}/s".format(human(job["bytes"] / seconds))
+        text += ", {0} unpacked, {1} of {2} layers done".format(
+            human(job.get("unpacked", 0)), job.get("layers_done", 0), job["layers"]
+        )
     if job.get("attempt", 1) > 1:
         text += ", try {0}".format(job["attempt"])
     return text

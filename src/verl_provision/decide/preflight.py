@@ -82,7 +82,7 @@ def _unasked(request: dict[str, Any], host: str, result: dict[str, Any]) -> dict
         "ok": False,
         "found": f"{host} could not ask: {said}",
         "needed": _words(request),
-        "fix": f"mend {host}, or leave it out: --limit 'all:!{host}'",
+        "fix": f"Mend {host}, or leave it out: --limit 'all:!{host}'",
     }
 
 

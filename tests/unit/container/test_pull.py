@@ -24,9 +24,9 @@ def lib():
 def test_dockers_progress_in_bytes(lib):
     progress = lib.Progress()
     progress.feed(DOCKER)
-    assert progress.sums() == {"bytes": 12_581_024, "total": 125_802_048, "layers": 2, "layers_done": 0}
+    assert progress.sums() == {"bytes": 12_581_024, "total": 125_802_048, "unpacked": 0, "layers": 2, "layers_done": 0}
     progress.feed("\r8f14c3f9a2b1: Extracting [==>     ]  33.42MB/125.8MB\r\n9aa0c3f9a2b1: Download complete\r\n")
-    assert progress.sums()["bytes"] == 125_802_048
+    assert (progress.sums()["bytes"], progress.sums()["unpacked"]) == (125_802_048, 33_420_000)
     progress.feed("8f14c3f9a2b1: Pull complete\r\n9aa0c3f9a2b1: Pull complete\r\n")
     assert progress.sums()["layers_done"] == 2
 
@@ -34,7 +34,7 @@ def test_dockers_progress_in_bytes(lib):
 def test_podmans_progress_in_bytes(lib):
     progress = lib.Progress()
     progress.feed("Copying blob 8f14c3f9a2b1 [=====>---------------------------------] 12.0MiB / 120.0MiB\r\n")
-    assert progress.sums() == {"bytes": 12_000_000, "total": 120_000_000, "layers": 1, "layers_done": 0}
+    assert progress.sums() == {"bytes": 12_000_000, "total": 120_000_000, "unpacked": 0, "layers": 1, "layers_done": 0}
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_which_errors_are_worth_another_try(lib, said, final):
 def test_a_line_for_people(lib):
     job = {"bytes": 3.2e9, "total": 18.4e9, "layers": 30, "layers_done": 4, "started": 1000.0, "attempt": 2}
     text = lib.line(job, now=1100.0)
-    assert text == "3.2 GB of 18.4 GB downloaded, 4 of 30 layers unpacked, 32.0 MB/s, try 2"
+    assert text == "3.2 GB of 18.4 GB downloaded (32.0 MB/s), 0 B unpacked, 4 of 30 layers done, try 2"
     waiting = {"state": "waiting", "until": 1112.0, "attempt": 1, "attempts": 5, "error": "503"}
     assert lib.line(waiting, now=1100.0) == "waits 12 s before try 2 of 5: 503"
 
