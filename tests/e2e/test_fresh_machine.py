@@ -27,6 +27,16 @@ def report(machine):
     return json.loads((machine.home / "verl-provision/reports/latest/report.json").read_text())
 
 
+def test_make_plan_shows_the_plan_and_changes_nothing(machine):
+    before = machine.files()
+    run = machine.run("make plan")
+    assert run.returncode == 0, run.stdout
+    assert report(machine)["hosts"]["localhost"]["state"] == "planned"
+    assert "no GPU" in run.stdout and "source_environment" in run.stdout
+    assert machine.files() == before
+    assert not (machine.home / "verl").exists()
+
+
 def test_make_up_ends_with_a_verified_verl(machine):
     before = machine.files()
     run = machine.run("make up")

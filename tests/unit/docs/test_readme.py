@@ -1,0 +1,59 @@
+"""Everything in the README is run by a test, and every page it points to is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+README = (ROOT / "README.md").read_text()
+RUN_BY = {
+    "make up": "tests/e2e/test_fresh_machine.py",
+    "make plan": "tests/e2e/test_fresh_machine.py",
+    "make test": ".ci/run",
+    "make lab": "tests/lab/conftest.py",
+    ".venv/bin/ansible-playbook -i inventories/lab site.yml": "tests/lab/test_site.py",
+    "make lab-down": "tests/lab/conftest.py",
+    ".venv/bin/verl-provision explain --gpu H100 --driver 550": "tests/unit/docs/test_readme.py",
+}
+COMMANDS = [
+    line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines() if line.strip()
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_run_by_a_test(command):
+    runner = ROOT / RUN_BY[command.split("  #")[0].strip()]
+    assert runner.is_file()
+
+
+def test_the_main_command_is_what_the_fresh_machine_runs():
+    text = (ROOT / "tests/e2e/test_fresh_machine.py").read_text()
+    assert "make up" in COMMANDS and 'machine.run("make up")' in text
+    assert "make plan" in COMMANDS and 'machine.run("make plan")' in text
+
+
+def test_ci_calls_the_readmes_test_command():
+    assert "make test" in COMMANDS
+    assert (ROOT / ".ci/run").read_text().rstrip().endswith("exec make test")
+
+
+def test_the_prerequisites_are_those_of_the_fresh_machine():
+    from tests.e2e.fresh_machine import PREREQUISITES
+
+    assert f"`{' '.join(PREREQUISITES)}`" in README
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_explain_says_what_the_readme_shows(capsys):
+    from verl_provision.cli import main
+
+    assert main(["explain", "--gpu", "H100", "--driver", "550"]) == 0
+    said = capsys.readouterr().out
+    (shown,) = re.findall(r"```sh\n.*?verl-provision explain[^\n]*\n```\n\n```text\n(.*?)```", README, re.S)
+    for line in shown.splitlines():
+        assert line.strip() in said or line.strip() == "...", line
