@@ -48,7 +48,7 @@ class FreshMachine:
 
     def files(self) -> set[str]:
         """Every file outside what belongs to the newcomer's run: the clone, the prefix, the state, Ansible's own."""
-        own = ("verl-provision", "verl", ".local/state/verl-provision", ".ansible")
+        own = ("verl-provision", "verl", ".local/state/verl-provision", ".local/bin", ".ansible")
         theirs = tuple(str(self.home / part) for part in own)
         passing = tuple(str(self.root / part) for part in ("dev", "proc", "sys", "tmp", "var/tmp"))
         listing = set()
