@@ -32,9 +32,9 @@ options:
     type: str
     default: ""
   level:
-    description: How far to verify. A level includes those before it.
+    description: How far to verify. A level includes those before it; V(collective) goes beside V(engine) and V(train).
     type: str
-    choices: [import, devices]
+    choices: [import, devices, gpu, engine, train, collective]
     default: import
   backend:
     description: What verl runs in.
@@ -70,10 +70,14 @@ options:
     description: Seconds for one check.
     type: int
     default: 300
+  work_timeout:
+    description: Seconds for one check of the levels V(engine), V(train) and V(collective), which start processes.
+    type: int
+    default: 900
   timeout:
     description: Seconds for all of them.
     type: int
-    default: 900
+    default: 2700
   result:
     description: The result of C(action=run), for C(action=remember).
     type: dict
@@ -106,7 +110,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 passed:
-  description: Whether no check failed and at least one passed; null where nothing was run.
+  description:
+    - Whether no check failed and the wanted level was reached; null where nothing was run.
+    - A level is reached where a check of it passed. On a machine without GPUs the levels that need one are skipped, and
+      the rest counts; elsewhere a wanted level of nothing but skips is no pass.
   returned: action is run
   type: bool
 checks:
@@ -114,6 +121,10 @@ checks:
   returned: action is run
   type: list
   elements: dict
+reached:
+  description: The highest level at which a check passed.
+  returned: action is run
+  type: str
 versions:
   description: What was found, by name.
   returned: action is run
@@ -146,7 +157,8 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.verl_source import files
 
-LEVELS = ["import", "devices"]
+LEVELS = ["import", "devices", "gpu", "engine", "train", "collective"]
+LADDER = LEVELS[:-1]  # `collective` goes beside it, on `gpu`
 RESULT_MARK = "verl-verify-result: "
 ARGUMENTS = {
     "action": {"type": "str", "choices": ["recall", "run", "remember"], "default": "run"},
@@ -161,7 +173,8 @@ ARGUMENTS = {
     "script": {"type": "str", "default": ""},
     "expected": {"type": "dict", "default": {}},
     "check_timeout": {"type": "int", "default": 300},
-    "timeout": {"type": "int", "default": 900},
+    "work_timeout": {"type": "int", "default": 900},
+    "timeout": {"type": "int", "default": 2700},
     "result": {"type": "dict", "default": {}},
 }
 
@@ -195,17 +208,16 @@ def advice(options):
 
 
 def not_run(found, needed, fix, start):
-    """The one check there is when the script gave no result."""
-    return [
-        {
-            "id": "verify.run",
-            "ok": False,
-            "found": found,
-            "needed": needed,
-            "fix": fix,
-            "seconds": round(time.monotonic() - start, 2),
-        }
-    ]
+    """A result of one check, for when the script gave none."""
+    check = {
+        "id": "verify.run",
+        "ok": False,
+        "found": found,
+        "needed": needed,
+        "fix": fix,
+        "seconds": round(time.monotonic() - start, 2),
+    }
+    return {"checks": [check], "versions": {}, "passed": False, "reached": None}
 
 
 def run(options):
@@ -214,11 +226,12 @@ def run(options):
     repair, recreate = advice(options)
     needed = "a Python that takes the script: %s" % " ".join(words)
     if not (os.path.exists(words[0]) if os.sep in words[0] else shutil.which(words[0])):
-        return not_run("there is no %s" % words[0], needed, repair, start), {}
+        return not_run("there is no %s" % words[0], needed, repair, start)
     request = {
         "level": options["level"],
         "expected": options["expected"],
         "check_timeout": options["check_timeout"],
+        "work_timeout": options["work_timeout"],
         "repair": repair,
         "recreate": recreate,
     }
@@ -242,16 +255,16 @@ def run(options):
             "all checks to end",
             "look at the host's load; a longer limit: verification_timeout",
             start,
-        ), {}
+        )
     except OSError as error:
-        return not_run("%s: %s" % (words[0], error.strerror), needed, repair, start), {}
+        return not_run("%s: %s" % (words[0], error.strerror), needed, repair, start)
     for line in reversed(done.stdout.decode("utf-8", "replace").splitlines()):
         if line.startswith(RESULT_MARK):
             result = json.loads(line[len(RESULT_MARK) :])
-            return result["checks"], result["versions"]
+            return result
     said = (done.stderr.decode("utf-8", "replace").strip() or "no output").splitlines()[-3:]
     found = "exit status %d: %s" % (done.returncode, " | ".join(said)[:400])
-    return not_run(found, needed, repair, start), {}
+    return not_run(found, needed, repair, start)
 
 
 def recall(stamp_path, key, level):
@@ -259,7 +272,14 @@ def recall(stamp_path, key, level):
     stamp = files.read_json(stamp_path)
     if not stamp or stamp.get("key") != key or stamp.get("level") not in LEVELS:
         return None
-    return stamp if LEVELS.index(stamp["level"]) >= LEVELS.index(level) else None
+    return stamp if covers(stamp["level"], level) else None
+
+
+def covers(passed, wanted):
+    """Whether a pass at one level is one at another."""
+    if "collective" in (passed, wanted):
+        return passed == wanted or (passed == "collective" and LEVELS.index(wanted) <= LEVELS.index("gpu"))
+    return LADDER.index(passed) >= LADDER.index(wanted)
 
 
 def remember(options, key):
@@ -268,6 +288,7 @@ def remember(options, key):
     return {
         "key": key,
         "level": options["level"],
+        "reached": options["result"].get("reached") or options["level"],
         "backend": options["backend"],
         "passed_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "passed": [item["id"] for item in checks if item["ok"]],
@@ -289,10 +310,9 @@ def main():
         module.exit_json(verified=stamp is not None, stamp=stamp, **known)
     if options["action"] == "run":
         if module.check_mode:
-            module.exit_json(passed=None, checks=[], versions={}, **dict(known, changed=True))
-        checks, versions = run(options)
-        oks = [item["ok"] for item in checks]
-        module.exit_json(passed=False not in oks and True in oks, checks=checks, versions=versions, **known)
+            module.exit_json(passed=None, checks=[], versions={}, reached=None, **dict(known, changed=True))
+        told = run(options)
+        module.exit_json(**known, **{name: told[name] for name in ("passed", "checks", "versions", "reached")})
     passed = options["result"].get("passed")
     stamp = remember(options, key) if passed else None
     known["changed"] = bool(passed) or os.path.exists(stamp_path)

@@ -13,7 +13,14 @@ from verl_provision.catalog.errors import CatalogError, Fault, shown
 
 HERE = Path(__file__).resolve().parents[3] / "catalog"
 # file -> the key its content has in the catalog, or None where the whole file is the value
-FILES = {"images": "images", "releases": "releases", "cuda": None, "gpus": None, "vendors": None}
+FILES = {
+    "images": "images",
+    "releases": "releases",
+    "cuda": None,
+    "gpus": None,
+    "vendors": None,
+    "thresholds": "thresholds",
+}
 KEPT = 8  # catalogs in the cache: one run needs one
 
 _cache: dict[tuple, dict[str, Any]] = {}
@@ -30,7 +37,7 @@ Loader.yaml_implicit_resolvers = {
 
 
 def load(root: str | os.PathLike | None = None, extra: Any = ()) -> dict[str, Any]:
-    """The catalog: {images, releases, cuda, gpus, vendors}.
+    """The catalog: {images, releases, cuda, gpus, vendors, thresholds}.
 
     `root` is the folder of the files, or a folder that has them in catalog/. `extra` is what `verl_catalog_extra`
     holds: a file, a mapping, or a list of both; see overlay.py. Raises CatalogError.

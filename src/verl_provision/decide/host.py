@@ -22,7 +22,7 @@ class Gpu:
     first_driver_branch: str | None
     open_modules: str
     forward_compat: bool
-    thresholds: tuple[dict[str, Any], ...]  # what collectives of this product should reach
+    thresholds: tuple[tuple[int, int, str, float], ...]  # of collectives: GPUs, MB, algorithm, GB/s
     memory_mb: int | None
     mig: bool
     mig_devices: int
@@ -218,6 +218,17 @@ def _gpus(listed: list[dict[str, Any]], world: World) -> tuple[Gpu, ...]:
     return tuple(found)
 
 
+def _thresholds(product: str, world: World) -> tuple[tuple[int, int, str, float], ...]:
+    """What collectives of GPUs of this product should reach."""
+    found = []
+    for entry in world.thresholds:
+        gpus, size, speed = whole(entry.get("gpus")), whole(entry.get("size_mb")), number(entry.get("busbw_gbs"))
+        algorithm = text(entry.get("algorithm"))
+        if product in texts(entry.get("gpus_named")) and gpus and size and speed and algorithm:
+            found.append((gpus, size, algorithm, speed))
+    return tuple(found)
+
+
 def _kind(name: str, reported: str | None, world: World) -> tuple[Any, ...]:
     """What the catalog knows: by the product's name, and by the compute capability that the driver reported."""
     product = find(name, world.products)
@@ -232,7 +243,7 @@ def _kind(name: str, reported: str | None, world: World) -> tuple[Any, ...]:
         architecture.first_driver_branch if architecture else None,
         open_modules,
         product.forward_compat if product else False,
-        tuple(entry for entry in world.thresholds if product and product.name in texts(entry.get("gpus_named"))),
+        _thresholds(product.name, world) if product else (),
     )
 
 

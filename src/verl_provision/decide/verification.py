@@ -10,7 +10,15 @@ from verl_provision.decide.keys import digest
 from verl_provision.decide.wanted import Wishes
 
 CONTENT = {"verl_checkout", "training_container", "source_environment"}  # what is verified
-LEVELS = ("import", "devices", "gpu", "engine", "train")
+LEVELS = ("import", "devices", "gpu", "engine", "train", "collective")
+THRESHOLD = ("gpus", "size_mb", "algorithm", "busbw_gbs")
+
+
+def covers(passed: str, wanted: str) -> bool:
+    """Whether a pass at one level is one at another. `collective` stands beside the ladder, on `gpu`."""
+    if "collective" in (passed, wanted):
+        return passed == wanted or (passed == "collective" and LEVELS.index(wanted) <= LEVELS.index("gpu"))
+    return LEVELS.index(passed) >= LEVELS.index(wanted)
 
 
 def plan(
@@ -49,7 +57,7 @@ def plan(
         "key": key,
         "needed": needed,
         "reason": reason,
-        "expected": expected(host, decision),
+        "expected": expected(host, decision, level),
     }
     if not needed:
         planned["passed_at"] = host.verification.get("passed_at")
@@ -70,7 +78,7 @@ def _needed(
         return True, "verl_verify_again is set"
     if passed not in LEVELS:
         return True, "it was never verified"
-    if level in LEVELS and LEVELS.index(passed) < LEVELS.index(level):
+    if level in LEVELS and not covers(passed, level):
         return True, f"verified at level {passed} only, wanted is {level}"
     if stamp.get("key") != key:
         return True, "the driver, the GPUs or the environment changed since it was verified"
@@ -80,7 +88,7 @@ def _needed(
     return False, f"verified at {text(stamp.get('passed_at')) or 'an earlier time'}"
 
 
-def expected(host: Host, decision: Decision) -> dict[str, Any]:
+def expected(host: Host, decision: Decision, level: str) -> dict[str, Any]:
     """What verification checks against."""
     candidate = decision.candidate
     if candidate is None:
@@ -109,4 +117,12 @@ def expected(host: Host, decision: Decision) -> dict[str, Any]:
         "numpy": release.numpy if image.source else None,
         "transformers": release.transformers if image.source else None,
         "rollout_name_required": bool(release.verify.get("rollout_name_required")),
+        **({"collective": thresholds(host)} if level == "collective" else {}),
     }
+
+
+def thresholds(host: Host) -> list[dict[str, Any]]:
+    """What a collective over this host's GPUs should reach; nothing where they are of several kinds."""
+    if not host.gpus or len({gpu.name for gpu in host.gpus}) > 1:
+        return []
+    return [dict(zip(THRESHOLD, entry, strict=True)) for entry in host.gpus[0].thresholds]

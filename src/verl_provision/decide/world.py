@@ -102,6 +102,7 @@ class World:
     toolkit: dict[str, Any] = field(default_factory=dict)
     docker: dict[str, Any] = field(default_factory=dict)
     served: dict[str, tuple[tuple[Release, str, str], ...]] = field(default_factory=dict)
+    thresholds: tuple[dict[str, Any], ...] = ()  # bandwidth of collectives (catalog/thresholds.yml)
     native_branch: dict[str, str | None] = field(default_factory=dict)  # CUDA -> lowest branch that carries it
     refs: frozenset[str] = frozenset()  # how engines may call the images
     roomy_gb: float = 0.0  # free space with which every image fits
@@ -146,6 +147,7 @@ def read(catalog: Any) -> World:
         toolkit=mapping(cuda.get("toolkit")),
         docker=mapping(cuda.get("docker")),
         served={image.id: served(image, ordered) for image in images.values()},
+        thresholds=tuple(mappings(catalog.get("thresholds"))),
         native_branch={
             image.cuda: branch_for(image.cuda, branches) for image in images.values() if image.cuda is not None
         },

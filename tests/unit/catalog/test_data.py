@@ -25,7 +25,7 @@ PYPI = ["0.1", "0.2", "0.2.0.post1", "0.2.0.post2", "0.3.0.post0", "0.3.0.post1"
         "0.6.1", "0.7.0", "0.7.1", "0.8.0", "0.9.0", "0.9.1"]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["images", "releases", "cuda", "gpus", "vendors"])
+@pytest.mark.parametrize("name", ["images", "releases", "cuda", "gpus", "vendors", "thresholds"])
 def test_each_file_fits_its_schema(name: str) -> None:
     schema = json.loads((HERE / f"schema/{name}.json").read_text())
     Draft202012Validator.check_schema(schema)
@@ -34,7 +34,7 @@ def test_each_file_fits_its_schema(name: str) -> None:
     assert errors == []
 
 
-@pytest.mark.parametrize("name", ["images", "releases", "cuda", "gpus", "vendors"])
+@pytest.mark.parametrize("name", ["images", "releases", "cuda", "gpus", "vendors", "thresholds"])
 def test_the_schemas_are_strict(name: str) -> None:
     """No mapping takes keys that nobody described."""
 
@@ -385,3 +385,14 @@ def test_no_file_points_to_reference_material() -> None:
     ]:
         if path.is_file() and path.suffix != ".pyc":
             assert "/work/" not in path.read_text(), path
+
+
+def test_thresholds_name_products_and_are_each_for_one_case() -> None:
+    products = {product["name"] for product in GPUS["products"]}
+    cases = []
+    for entry in CATALOG["thresholds"]:
+        assert set(entry["gpus_named"]) <= products
+        cases += [(name, entry["gpus"], entry["size_mb"], entry["algorithm"]) for name in entry["gpus_named"]]
+    assert len(set(cases)) == len(cases)
+    # NVLS is what 8 GPUs behind an NVSwitch have; it must never be asked of fewer.
+    assert {entry["gpus"] for entry in CATALOG["thresholds"] if entry["algorithm"] == "nvls"} == {8}

@@ -1,5 +1,6 @@
 """The verification script, run the way the role runs it: on standard input, by another process."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -15,6 +16,24 @@ ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "roles/verification/files/verl_verify.py"
 SCHEMA = json.loads((ROOT / "catalog/schema/verification.json").read_text())
 MARK = "verl-verify-result: "
+FILES = SCRIPT.parent
+
+
+def whole():
+    """The script as the role makes it: one text, with the files of its folders in it."""
+    paths = sorted(path for folder in ("verl_checks", "verl_programs") for path in (FILES / folder).glob("*.py"))
+    parts = {str(path.relative_to(FILES)): path.read_text() for path in paths}
+    return SCRIPT.read_text().replace("PARTS = {}", "PARTS = " + json.dumps(parts))
+
+
+@pytest.fixture(scope="session")
+def checks():
+    """The modules of the script, by name."""
+    spec = importlib.util.spec_from_file_location("the_script", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    script.load(script.beside())
+    return sys.modules["verl_checks"]
 
 
 def valid(instance, definition=None):
@@ -46,7 +65,7 @@ class Place:
         asked = {"level": level, "expected": expected or {}, "check_timeout": 20, "dev": str(self.dev), **request}
         done = subprocess.run(
             [sys.executable, "-", json.dumps(asked)],
-            input=SCRIPT.read_bytes(),
+            input=whole().encode(),
             capture_output=True,
             env={"PATH": f"{self.bin}:/usr/bin:/bin", "PYTHONPATH": str(self.site), "HOME": os.devnull},
             cwd="/",

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from .conftest import ROOT, SCRIPT, valid
+from .conftest import ROOT, valid, whole
 
 RUNNER = """
 import json, runpy, sys
@@ -32,7 +32,7 @@ def module(place, tmp_path):
         arguments = {
             "state_dir": str(tmp_path / "state"),
             "prefix": str(tmp_path / "verl"),
-            "script": SCRIPT.read_text(),
+            "script": whole(),
             "expected": EXPECTED,
             **options,
             "_ansible_check_mode": check,
@@ -60,7 +60,7 @@ def module(place, tmp_path):
 
 
 def keep(result):
-    return {name: result[name] for name in ("passed", "checks", "versions")}
+    return {name: result[name] for name in ("passed", "checks", "versions", "reached")}
 
 
 def test_a_pass_is_remembered_and_recalled_by_its_key(module):
@@ -83,6 +83,21 @@ def test_a_lower_levels_pass_does_not_count_for_a_higher_one(module):
     module(action="remember", key="k", result=keep(module()))
     assert module(action="recall", key="k")["verified"] is True
     assert module(action="recall", key="k", level="devices")["verified"] is False
+
+
+@pytest.mark.parametrize(
+    ("passed", "wanted", "counts"),
+    [
+        ("train", "gpu", True),
+        ("train", "collective", False),
+        ("collective", "gpu", True),
+        ("collective", "engine", False),
+        ("collective", "collective", True),
+    ],
+)
+def test_collective_stands_beside_the_ladder(module, passed, wanted, counts):
+    module(action="remember", key="k", level=passed, result={**keep(module()), "reached": passed})
+    assert module(action="recall", key="k", level=wanted)["verified"] is counts
 
 
 def test_a_failure_ends_an_earlier_pass(module):
@@ -144,6 +159,6 @@ def test_nothing_but_skips_is_no_pass(module):
     module.python.write_text(
         "#!/bin/sh\necho 'verl-verify-result: "
         '{"checks": [{"id": "devices.count", "ok": null, "found": "skipped: no GPU", "needed": null, "fix": null, '
-        '"seconds": 0}], "versions": {}, "level": "devices"}\'\n'
+        '"seconds": 0}], "versions": {}, "level": "devices", "reached": null, "passed": false}\'\n'
     )
     assert module(level="devices")["passed"] is False
