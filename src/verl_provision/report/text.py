@@ -95,6 +95,7 @@ def check_lines(name: str, host: dict[str, Any]) -> list[str]:
     lines = []
     for check in host["checks"]:
         mark = {True: "ok", False: "FAILED", None: "skipped"}[check["ok"]]
-        line = f"  {name} {mark:7} {check['id']}: {check['found']}"
+        found = str(check["found"]).removeprefix("skipped: ")
+        line = f"  {name} {mark:7} {check['id']}: {found}"
         lines.append(line if check["ok"] is not False else f"{line}; needed {check['needed']}. {check['fix']}")
     return lines
