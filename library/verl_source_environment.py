@@ -30,10 +30,27 @@ options:
     type: str
     default: latest
   method:
-    description: Where verl comes from.
+    description:
+      - Where verl comes from. C(pypi) installs the release, C(git) the checkout in place (C(pip install --no-deps -e))
+        with the dependencies it names, held to I(constraints).
+      - C(script) runs the checkout's own C(scripts/install_vllm_sglang_mcore.sh) for the dependencies. Its exit status
+        isn't trusted; what it should have installed is looked for.
     type: str
-    choices: [pypi]
+    choices: [pypi, git, script]
     default: pypi
+  checkout:
+    description: verl's source, for C(git) and C(script). Empty means C(<prefix>/src).
+    type: str
+    default: ""
+  script_packages:
+    description: What the script should install. Empty means what it installs at the releases known.
+    type: list
+    elements: str
+    default: []
+  max_jobs:
+    description: Compilers at once, for the script. 0 means one a CPU, and 8 GB of memory for each.
+    type: int
+    default: 0
   profile:
     description: C(cpu) makes a development environment, C(gpu) one for training.
     type: str
@@ -234,7 +251,10 @@ ARGUMENTS = {
     "prefix": {"type": "path", "required": True},
     "state_dir": {"type": "path", "default": "~/.local/state/verl-provision"},
     "verl_version": {"type": "str", "default": "latest"},
-    "method": {"type": "str", "choices": ["pypi"], "default": "pypi"},
+    "method": {"type": "str", "choices": ["pypi", "git", "script"], "default": "pypi"},
+    "checkout": {"type": "str", "default": ""},
+    "script_packages": {"type": "list", "elements": "str", "default": []},
+    "max_jobs": {"type": "int", "default": 0},
     "profile": {"type": "str", "choices": ["cpu", "gpu"], "default": "cpu"},
     "python": {"type": "str", "default": ""},
     "python_requires": {"type": "str", "default": ">=3.10,<3.13"},
@@ -428,6 +448,8 @@ def main():
     options = dict(module.params)
     options["own_python"] = sys.executable
     options["prefix"] = os.path.abspath(options["prefix"])
+    source = os.path.expanduser(options["checkout"]) or os.path.join(options["prefix"], "src")
+    options["checkout"] = os.path.realpath(source)
     options["pip_cache_dir"] = os.path.expanduser(options["pip_cache_dir"]) or os.environ.get("PIP_CACHE_DIR", "")
     env = Environment(options["prefix"], os.path.abspath(options["state_dir"]))
     if options["action"] == "wait":

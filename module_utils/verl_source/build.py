@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 
-from ansible.module_utils.verl_source import files, interpreter
+from ansible.module_utils.verl_source import checkout, files, interpreter, script
 from ansible.module_utils.verl_source.environment import base, wanted_build
 from ansible.module_utils.verl_source.failure import NETWORK, BuildFailure, explain_pip, telling_lines
 
@@ -31,7 +31,26 @@ CONTENT = ("verl_version", "method", "profile", "torch", "engine", "trainer", "e
 def fingerprint(options):
     content = {name: options[name] for name in CONTENT}
     content["torch_build"] = wanted_build(options["torch_index"])
+    if from_checkout(options):
+        content["checkout"] = options["checkout"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def from_checkout(options):
+    """Whether verl is installed in place, from its source."""
+    return options["method"] in ("git", "script")
+
+
+def wrong_checkout(options, env, present, stamp):
+    """Why verl isn't what the checkout holds, [] where it is."""
+    if "verl" not in present:
+        return []  # said already
+    path, head = checkout.editable(present["verl"][1]), checkout.head(options["checkout"])
+    if path != options["checkout"]:
+        return ["verl comes from %s, wanted from %s" % (path or "a package index", options["checkout"])]
+    if stamp and stamp.get("commit") != head:
+        return ["%s is at %s, it was built at %s" % (path, str(head)[:12], str(stamp.get("commit"))[:12])]
+    return []
 
 
 def requirement(name, version):
@@ -75,7 +94,7 @@ def assess(options, env):
         else:
             seen["reasons"].append("it was built for other wishes (verl %s)" % stamp.get("wanted_verl_version"))
     present = env.distributions()
-    wanted = {"verl": options["verl_version"]}
+    wanted = {"verl": "latest" if from_checkout(options) else options["verl_version"]}
     if options["torch"]:
         wanted["torch"] = options["torch"]
     for name, release in sorted(wanted.items()):
@@ -84,6 +103,8 @@ def assess(options, env):
             seen["reasons"].append("%s is missing" % name)
         elif release != "latest" and found != release and base(found) != base(release):
             seen["reasons"].append("%s is %s, wanted %s" % (name, found, release))
+    if from_checkout(options):
+        seen["reasons"].extend(wrong_checkout(options, env, present, stamp))
     for name, reason in sorted(env.incomplete().items()):
         seen["reasons"].append("%s: %s" % (name, reason))
     if stamp:
@@ -138,6 +159,8 @@ class Build:
             return self._refresh(seen)
         self.log("why: %s" % "; ".join(seen["reasons"][:20]))
         self._refuse_when_used()
+        if from_checkout(self.options):
+            checkout.require(self.options["checkout"])
         self.journal = files.read_json(env.journal_path) or {}
         if self.journal.get("content") != fingerprint(self.options):
             self.journal = {"content": fingerprint(self.options), "stages": {}}
@@ -146,8 +169,11 @@ class Build:
         # From here on the environment is half-built until the new stamp is there.
         files.remove(env.stamp_path)
         self._stage("environment", lambda: self._make_environment(seen))
-        self._stage("torch", self._install_torch)
-        self._stage("verl", self._install_verl)
+        if self.options["method"] == "script":
+            self._stage("script", self._run_script)
+        else:
+            self._stage("torch", self._install_torch)
+        self._stage("verl", self._install_checkout if from_checkout(self.options) else self._install_verl)
         return self._stage("check", lambda: self._finish(seen))
 
     def _refresh(self, seen):
@@ -262,11 +288,60 @@ class Build:
             return "the PyTorch index at %s has no torch %s (newest: %s)" % (where, release, offered[0])
         return None
 
+    def _write_constraints(self):
+        torch = self.env.distributions()["torch"][0]
+        files.write_text(
+            self.env.constraints_path, "\n".join(["torch==%s" % torch] + self.options["constraints"]) + "\n"
+        )
+
+    def _run_script(self):
+        """verl's own script. What it should have installed is looked for afterwards: it always says it's done."""
+        options, env = self.options, self.env
+        done = self.journal["stages"].get("script") or {}
+        head = checkout.head(options["checkout"])
+        if done.get("commit") == head and not script.missing(options, env.distributions()):
+            return
+        switches = script.switches(options)
+        copy = script.prepare(options, os.path.join(env.work, "install.sh"))
+        self.log("%s with %s" % (checkout.SCRIPT, " ".join("%s=%s" % item for item in sorted(switches.items()))))
+        path = os.path.join(env.path, "bin") + os.pathsep + os.environ.get("PATH", os.defpath)
+        code, text = self._call(
+            ["bash", copy],
+            "script",
+            index=options["pypi_index"],
+            more=dict(switches, PATH=path, VIRTUAL_ENV=env.path),
+            cwd=env.scratch,  # it leaves what it downloads where it runs
+        )
+        absent = script.missing(options, env.distributions())
+        if code or absent:
+            what, fix = explain_pip(text, code)
+            raise BuildFailure(
+                "%s ended with exit status %d%s%s"
+                % (
+                    checkout.SCRIPT,
+                    code,
+                    ", but has not installed: %s" % ", ".join(absent) if absent else "",
+                    "; %s" % what if not what.startswith("pip ended") else "",
+                ),
+                fix if not what.startswith("pip ended") else "see the log, then run again; or verl_source_method=git",
+                tail=telling_lines(text),
+            )
+        self.journal["stages"]["script"] = {"commit": head}
+        self._write_journal()
+
+    def _install_checkout(self):
+        """verl in place, first without its dependencies; then those, by the pins of its release."""
+        options, env = self.options, self.env
+        self._pip(["install", "--no-deps", "-e", options["checkout"]], "verl", index=options["pypi_index"])
+        self._write_constraints()
+        needs = checkout.requirements(env.distributions()["verl"][1]) if options["method"] == "git" else []
+        more = needs + options["extra_packages"]
+        if more:
+            self._pip(["install", "-c", env.constraints_path, "torch"] + more, "verl", index=options["pypi_index"])
+
     def _install_verl(self):
         options, env = self.options, self.env
-        torch = env.distributions()["torch"][0]
-        lines = ["torch==%s" % torch] + options["constraints"]
-        files.write_text(env.constraints_path, "\n".join(lines) + "\n")
+        self._write_constraints()
         # torch is named too, so that pip looks at what the installed one needs (--no-deps above).
         self._pip(
             ["install", "-c", env.constraints_path, "torch", requirement("verl", options["verl_version"])]
@@ -279,12 +354,15 @@ class Build:
         options, env = self.options, self.env
         wrong = ["%s: %s" % item for item in sorted(env.incomplete().items())]
         present = env.distributions()
-        for name, release in (("verl", options["verl_version"]), ("torch", options["torch"] or "latest")):
+        verl = "latest" if from_checkout(options) else options["verl_version"]
+        for name, release in (("verl", verl), ("torch", options["torch"] or "latest")):
             found = present.get(name, (None, None))[0]
             if found is None:
                 wrong.append("%s is missing" % name)
             elif release != "latest" and base(found) != base(release):
                 wrong.append("%s is %s, wanted %s" % (name, found, release))
+        if from_checkout(options):
+            wrong.extend(wrong_checkout(options, env, present, None))
         if wrong:
             raise BuildFailure(
                 "pip says it's done, but the environment isn't right: %s" % "; ".join(wrong[:10]),
@@ -315,6 +393,7 @@ class Build:
             "profile": options["profile"],
             "kind": profile_name(options["profile"]),
             "method": options["method"],
+            "commit": checkout.head(options["checkout"]) if from_checkout(options) else None,
             "engine": options["engine"],
             "trainer": options["trainer"],
             "freeze_sha256": hashlib.sha256(frozen.encode()).hexdigest(),
@@ -359,7 +438,7 @@ class Build:
         code, text = self._call([self.env.python, "-m", "pip"] + arguments, stage, index=index)
         if code:
             what, fix = explain_pip(text, code)
-            named = [a for i, a in enumerate(arguments) if i and a[0] != "-" and arguments[i - 1] != "-c"]
+            named = [a for i, a in enumerate(arguments) if i and a[0] != "-" and arguments[i - 1] != "-c"][:8]
             raise BuildFailure(
                 "pip could not install %s: %s" % (" ".join(named), what), fix, stage=stage, tail=telling_lines(text)
             )
@@ -401,7 +480,7 @@ class Build:
             env.pop("PIP_FIND_LINKS", None)
         return env
 
-    def _call(self, command, stage, index="", alone=False, quiet=False, stderr=True):
+    def _call(self, command, stage, index="", alone=False, quiet=False, stderr=True, more=None, cwd=None):
         """Run `command`; its output goes to the log as it comes. Returns (exit status, output)."""
         env = self.env
         self.log("+ %s%s" % (" ".join(command), "   # index: %s" % _host(index) if index else ""))
@@ -414,8 +493,8 @@ class Build:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT if stderr else subprocess.DEVNULL,
-                env=self._environ(index, alone),
-                cwd=env.prefix,
+                env=dict(self._environ(index, alone), **(more or {})),
+                cwd=cwd or env.prefix,
                 pass_fds=[self.lock_fd] if self.lock_fd else [],
                 preexec_fn=_die_with_parent,
             )

@@ -1,8 +1,10 @@
 """Releases of verl: which one is wanted, which an image serves, which Python it runs on."""
 
 import difflib
+from typing import Any
 
 from verl_provision.decide import versions
+from verl_provision.decide.findings import Warning
 from verl_provision.decide.host import Host, Python
 from verl_provision.decide.wanted import Wishes
 from verl_provision.decide.world import Release, World
@@ -38,3 +40,18 @@ def choose_python(host: Host, release: Release) -> tuple[Python | None, Python |
     ordered = [*recommended, *newest]
     able = [python for python in ordered if python.venv]
     return (able[0] if able else None), (ordered[0] if ordered else None)
+
+
+def source_method(wishes: Wishes, release: Release) -> tuple[str, dict[str, Any] | None]:
+    """How a source environment gets verl (pypi, git, script), and a warning where that isn't what was asked for."""
+    wished = wishes.source_method
+    if wished == "script":
+        broken = release.source.get("script_broken")
+        if not broken:
+            return "script", None
+        said = f"verl_source_method script: not used for verl {release.version}, because {str(broken).strip()}"
+        route = f"What works: {str(release.source.get('route') or 'a checkout with the pins of the release').strip()}"
+        return "git", Warning(f"{said}. A checkout with the release's pins is used instead", route).row("source_script")
+    if wished == "git" or (wished == "auto" and (wishes.commit is not None or not release.pypi)):
+        return "git", None
+    return "pypi", None

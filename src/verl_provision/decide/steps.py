@@ -87,7 +87,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "training_container": (
         "docker_engine", "nvidia_container_toolkit", "disruption", "container_image", "verl_checkout",
     ),
-    "source_environment": (),
+    "source_environment": ("verl_checkout",),
     "verl_shell": (),
 }  # fmt: skip
 
@@ -132,14 +132,14 @@ def source_environment(planner: Planner) -> None:
     release = decision.candidate.release
     gpu = decision.profile == "gpu"
     python, _ = releases.choose_python(host, release)
-    git = wishes.source_method == "git" or wishes.commit is not None or not release.pypi
+    method, why = releases.source_method(wishes, release)
     engine = decision.engine if gpu else "none"
     pins = [f"{name}=={version}" for name, version in decision.candidate.image.engines.items() if name == engine]
     args = planner.args(
         "source_environment",
         prefix=planner.prefix,
         verl_version=release.version,
-        method="git" if git and wishes.source_method != "pypi" else "pypi",
+        method=method,
         profile=decision.profile,
         python=python.executable if python else "",
         python_requires=release.python,
@@ -151,12 +151,20 @@ def source_environment(planner: Planner) -> None:
         extra_packages=[*pins, *release.extra_packages],
         constraints=list(release.constraints),
     )
-    if git:
-        args |= {"repo": wishes.mirrors.get("git") or REPOSITORY, "commit": wishes.commit or release.git_tag or ""}
-    # Another interpreter of the same release range makes no other environment.
-    key = step_key("source_environment", {name: value for name, value in args.items() if name != "python"})
+    planner.out.warnings += [why] if why else []
+    if args["method"] == "script":
+        args["extra_packages"] = [name for name in args["extra_packages"] if name not in pins]  # the script's own
+    # Another interpreter of the same release range makes no other environment; another commit does.
+    content = {name: value for name, value in args.items() if name != "python"}
+    if args["method"] != "pypi":
+        source = verl_checkout(planner)
+        args["checkout"] = source["path"]
+        content |= {"checkout": source["path"], "commit": source["version"]}
+    key = step_key("source_environment", content)
     planner.out.content["source_environment"] = key
-    reason = _source_reason(planner, release.version, key)
+    reason = _source_reason(planner, None if args["method"] != "pypi" else release.version, key)
+    if not reason and "verl_checkout" in planner.out.steps:
+        reason = f"verl at {args['checkout']} is to be another one"
     if not reason:
         return
     working = host.source and host.source.get("python_ok") is True and (host.gpu_processes or host.ray_busy)
@@ -167,7 +175,8 @@ def source_environment(planner: Planner) -> None:
         planner.out.steps["source_environment"]["key"] = key
 
 
-def _source_reason(planner: Planner, version: str, key: str) -> str:
+def _source_reason(planner: Planner, version: str | None, key: str) -> str:
+    """Why the environment has to be built; `version` is None where verl is whatever the checkout holds."""
     found = planner.host.source
     where = f"{planner.prefix}/env"
     if not found:
@@ -176,8 +185,9 @@ def _source_reason(planner: Planner, version: str, key: str) -> str:
         return f"another run is building the environment at {where}"
     if found.get("python_ok") is not True:
         return f"the Python of the environment at {where} does not work"
-    if found.get("verl_version") != version:
-        return f"the environment at {where} has verl {found.get('verl_version') or 'not at all'}, wanted is {version}"
+    if found.get("verl_version") != version and (version or not found.get("verl_version")):
+        wanted = version or "any"
+        return f"the environment at {where} has verl {found.get('verl_version') or 'not at all'}, wanted is {wanted}"
     if planner.stamp("source_environment") != key:
         return f"the environment at {where} was left unfinished, or built for other wishes"
     return ""

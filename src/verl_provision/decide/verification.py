@@ -59,6 +59,8 @@ def plan(
         "reason": reason,
         "expected": expected(host, decision, level),
     }
+    if wishes.commit and wishes.source_method != "pypi":
+        planned["expected"]["verl_version"] = None  # whatever that commit calls itself
     if not needed:
         planned["passed_at"] = host.verification.get("passed_at")
     return planned

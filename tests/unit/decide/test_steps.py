@@ -511,3 +511,54 @@ def test_verl_shell_asks_sudo_where_docker_is_only_had_through_it():
 
 def test_a_refused_host_has_no_shell():
     assert plan(machine(), version="99")["shell"] is None
+
+
+# ---- verl from a checkout, and by its script
+
+
+@pytest.mark.parametrize(
+    ("wished", "method"),
+    [
+        ({}, "pypi"),
+        ({"source_method": "git"}, "git"),
+        ({"commit": "abcdef1"}, "git"),
+        ({"commit": "abcdef1", "source_method": "pypi"}, "pypi"),
+        ({"version": "0.6.1", "source_method": "script"}, "script"),
+        ({"version": "0.9.0", "source_method": "script"}, "git"),
+    ],
+)
+def test_how_a_source_environment_gets_verl(wished, method):
+    facts = machine(None)
+    planned = plan(facts, **wished)
+    validate(planned)
+    assert planned["steps"]["source_environment"]["args"]["method"] == method
+    checkout = planned["steps"].get("verl_checkout")
+    assert (checkout is not None) == (method != "pypi")
+    if checkout:
+        assert planned["steps"]["source_environment"]["needs"] == ["verl_checkout"]
+        assert planned["steps"]["source_environment"]["args"]["checkout"] == checkout["args"]["path"]
+        assert checkout["args"]["version"] == wished.get("commit", f"v{planned['verl_version']}")
+    again = plan(settle(facts, planned), **wished)
+    assert again["steps"] == {}
+    assert not again["verification"]["needed"]
+
+
+def test_a_script_known_to_be_broken_is_not_run_and_why_is_said():
+    planned = plan(machine(None), version="0.9.0", source_method="script")
+    warning = next(item for item in planned["warnings"] if item["rule"] == "source_script")
+    assert "SGLang 0.5.2" in warning["message"]
+    assert "exclude each other" in warning["message"]
+    assert "USE_SGLANG=0 USE_MEGATRON=0" in warning["fix"]
+
+
+def test_the_script_brings_its_own_engine():
+    facts = machine(docker=False, sudo=False)
+    args = plan(facts, version="0.6.1", source_method="script")["steps"]["source_environment"]["args"]
+    assert not [name for name in args["extra_packages"] if name.startswith("vllm")]
+
+
+def test_another_commit_is_checked_out_and_installed():
+    facts = machine(None)
+    done = settle(facts, plan(facts, commit="abcdef1"))
+    assert list(plan(done, commit="fedcba9")["steps"]) == ["verl_checkout", "source_environment"]
+    assert plan(facts, commit="abcdef1")["expected"]["verl_version"] is None
