@@ -455,9 +455,15 @@ def main():
         supports_check_mode=True,
     )
     module.params["secret_env"] = {str(k): str(v) for k, v in module.params["secret_env"].items()}
+    container = Container(module)
     try:
-        Container(module).run()
+        container.run()
     except (cli.CliError, ValueError) as error:
+        if module.check_mode and cli.which(module.params["engine"]) is None:
+            container.create()  # the engine is only planned too
+            module.exit_json(
+                changed=True, container=None, actions=container.actions, differences=[], deferred=None, command_line={}
+            )
         module.fail_json(msg=str(error), fix=getattr(error, "fix", None))
 
 

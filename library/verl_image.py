@@ -164,7 +164,18 @@ class Image:
             inspected = self.engine.inspect("image", reference)
             if inspected is not None:
                 return inspected, False
-        return None, False
+        return self.under_any_name(), False
+
+    def under_any_name(self):
+        """Return an image with the wanted digest that came from elsewhere (another mirror), or None."""
+        if not self.digest:
+            return None
+        listed = self.engine.must("images", "--no-trunc", "--digests", "--format", "{{.Digest}} {{.ID}}")
+        for line in listed.splitlines():
+            digest, _space, identity = line.partition(" ")
+            if digest == self.digest:
+                return self.engine.inspect("image", identity.strip())
+        return None
 
     def check_disk(self):
         """Refuse before anything is pulled that won't fit."""
@@ -260,7 +271,7 @@ class Image:
     def tag(self, inspected, named):
         """Give the image its name, where it lacks it."""
         if not named:
-            self.engine.must("tag", self.exact if self.digest else inspected["Id"], self.name)
+            self.engine.must("tag", inspected["Id"], self.name)
             inspected, named = self.found()
             if inspected is None or not named:
                 self.module.fail_json(
@@ -326,6 +337,8 @@ def main():
             image.finish(job), changed=True, diff=diff(image, False), seconds=round(job["finished"] - job["started"])
         )
     except cli.CliError as error:
+        if module.check_mode and cli.which(module.params["engine"]) is None:
+            module.exit_json(changed=True, pulling=False, diff=diff(image, False))  # the engine is only planned too
         module.fail_json(msg=str(error), fix=error.fix, pulling=False)
 
 

@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-import os
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -80,8 +80,11 @@ def fake(tmp_path, monkeypatch):
     folder.mkdir()
     from ansible.module_utils.verl_container import cli
 
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}/usr/bin{os.pathsep}/bin")
-    monkeypatch.setattr(cli, "SBIN", "/usr/bin:/bin")
+    for tool in ("git", "sh", "env"):
+        if shutil.which(tool):
+            (folder / tool).symlink_to(shutil.which(tool))
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(cli, "SBIN", str(folder))
     return lambda name: Fake(folder, name)
 
 

@@ -66,6 +66,10 @@ def test_check_mode_shows_the_command_and_does_nothing(module, docker, args):
     assert changing(docker) == []
 
 
+def test_check_mode_on_a_host_without_an_engine_plans_the_container(module, fake, args):
+    assert module("verl_container", args, check=True)["actions"] == ["created"]
+
+
 @pytest.mark.parametrize("request_", ["gpus_all", "runtime_env"])
 def test_one_as_wanted_is_left_alone(module, docker, args, container, request_):
     docker.says(["container", "inspect"], out=[container])

@@ -87,7 +87,7 @@ ARGS = {"name": "verlai/verl:x", "pull_ref": "mirror:5000/verlai/verl:x", "diges
 
 
 def test_an_image_that_is_there_is_not_pulled(module, fake):
-    docker = fake("docker").says(["image", "inspect", "verlai/verl:x"], out=IMAGE)
+    docker = fake("docker").says(["images"]).says(["image", "inspect", "verlai/verl:x"], out=IMAGE)
     answer = module("verl_image", ARGS)
     assert not answer["changed"]
     assert answer["image"]["size_gb"] == 2.0
@@ -95,18 +95,27 @@ def test_an_image_that_is_there_is_not_pulled(module, fake):
 
 
 def test_an_image_under_another_name_is_only_tagged(module, fake):
-    docker = fake("docker")
+    docker = fake("docker").says(["images"])
     docker.says(["image", "inspect", "verlai/verl:x"], err="Error: No such image", rc=1, times=1)
     docker.says(["image", "inspect", f"mirror:5000/verlai/verl@{DIGEST}"], out=IMAGE).says(["tag"])
     docker.says(["image", "inspect", "verlai/verl:x"], out=IMAGE)
     answer = module("verl_image", ARGS)
     assert answer["changed"]
-    assert docker.called("tag") == [["tag", f"mirror:5000/verlai/verl@{DIGEST}", "verlai/verl:x"]]
+    assert docker.called("tag") == [["tag", "sha256:1", "verlai/verl:x"]]
+    assert not docker.called("pull")
+
+
+def test_an_image_that_came_from_another_mirror_is_only_tagged(module, fake):
+    docker = fake("docker").says(["images"], out=f"<none> sha256:0\n{DIGEST} sha256:1\n").says(["tag"])
+    docker.says(["image", "inspect", "sha256:1"], out=IMAGE)
+    docker.says(["image", "inspect", "verlai/verl:x"], err="Error: No such image", rc=1, times=1)
+    docker.says(["image", "inspect", "verlai/verl:x"], out=IMAGE)
+    assert module("verl_image", ARGS)["changed"]
     assert not docker.called("pull")
 
 
 def test_it_is_pulled_by_digest_tagged_and_verified(module, fake, tmp_path):
-    docker = fake("docker")
+    docker = fake("docker").says(["images"])
     docker.says(["image", "inspect", "verlai/verl:x"], err="Error: No such image", rc=1, times=2)
     for name in (f"mirror:5000/verlai/verl@{DIGEST}", f"verlai/verl@{DIGEST}"):
         docker.says(["image", "inspect", name], err="Error: No such image", rc=1, times=1)
@@ -119,7 +128,7 @@ def test_it_is_pulled_by_digest_tagged_and_verified(module, fake, tmp_path):
 
 
 def test_an_image_that_does_not_match_afterwards_fails(module, fake, tmp_path):
-    docker = fake("docker").says(["pull"], out="Status: Downloaded\n")
+    docker = fake("docker").says(["images"]).says(["pull"], out="Status: Downloaded\n")
     answer = module("verl_image", {**ARGS, "job_dir": str(tmp_path / "jobs")})
     assert answer["failed"]
     assert DIGEST in answer["msg"]
@@ -127,7 +136,7 @@ def test_an_image_that_does_not_match_afterwards_fails(module, fake, tmp_path):
 
 
 def test_too_small_a_disk_is_refused_before_the_pull(module, fake, tmp_path):
-    docker = fake("docker").says(["info"], out={"DockerRootDir": str(tmp_path)})
+    docker = fake("docker").says(["images"]).says(["info"], out={"DockerRootDir": str(tmp_path)})
     for check in (True, False):
         answer = module("verl_image", {**ARGS, "size_gb": 1e6, "job_dir": str(tmp_path / "jobs")}, check=check)
         assert answer["failed"]
@@ -135,10 +144,16 @@ def test_too_small_a_disk_is_refused_before_the_pull(module, fake, tmp_path):
     assert not docker.called("pull")
 
 
+def test_check_mode_on_a_host_without_an_engine_plans_the_pull(module, fake):
+    answer = module("verl_image", ARGS, check=True)
+    assert answer["changed"]
+    assert module("verl_image", ARGS)["failed"]
+
+
 def test_a_running_pull_is_joined(module, fake, tmp_path, lib):
     import os
 
-    docker = fake("docker").says(["image", "inspect"], err="Error: No such image", rc=1)
+    docker = fake("docker").says(["images"]).says(["image", "inspect"], err="Error: No such image", rc=1)
     args = {**ARGS, "job_dir": str(tmp_path), "phase": "begin"}
     exact = f"mirror:5000/verlai/verl@{DIGEST}"
     import hashlib
@@ -159,7 +174,7 @@ def test_a_job_of_a_process_that_died_is_started_anew(lib, tmp_path):
 
 
 def test_the_password_goes_in_by_standard_input_and_stays_nowhere(module, fake, tmp_path):
-    docker = fake("docker").says(["login"], err="Error: unauthorized: bad hunter2-canary", rc=1)
+    docker = fake("docker").says(["images"]).says(["login"], err="Error: unauthorized: bad hunter2-canary", rc=1)
     args = {**ARGS, "username": "u", "password": "hunter2-canary", "job_dir": str(tmp_path / "jobs")}
     answer = module("verl_image", args)
     assert answer["failed"]
