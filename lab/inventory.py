@@ -27,6 +27,7 @@ def write() -> None:
         "verl_mirror_git": f"{web}/verl.git",
         "verl_mirror_toolkit": f"{web}/libnvidia-container",
         "verl_mirror_torch": f"{web}/whl",
+        "docker_engine_source": "distro",
         "nvidia_container_toolkit_key_fingerprint": toolkit.fingerprint(),
         "verl_verify_level": "devices",
         "verl_catalog_extra": str(settings.OVERLAY),

@@ -140,8 +140,8 @@ def script_hash() -> str:
     return digest.hexdigest()
 
 
-def machine(facts: dict[str, Any]) -> dict[str, str | None]:
-    """What a person calls this machine: its GPUs and its driver."""
+def machine(facts: dict[str, Any]) -> dict[str, Any]:
+    """What a person calls this machine, and what preflight has to know of it."""
     nvidia = facts.get("nvidia") or {}
     names = [gpu.get("name") or "unnamed GPU" for gpu in nvidia.get("gpus") or []]
     gpus = ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
@@ -151,7 +151,13 @@ def machine(facts: dict[str, Any]) -> dict[str, str | None]:
     in_slots = len([gpu for gpu in (facts.get("pci") or {}).get("gpus") or [] if gpu.get("vendor") == "10de"])
     if not gpus and in_slots:
         gpus = f"{in_slots} x NVIDIA GPU without a working driver"
-    return {"gpus": gpus or "no GPU", "driver": nvidia.get("driver_version"), "arch": facts.get("arch")}
+    return {
+        "gpus": gpus or "no GPU",
+        "driver": nvidia.get("driver_version"),
+        "arch": facts.get("arch"),
+        "os": (facts.get("os") or {}).get("id"),
+        "docker": ((facts.get("engines") or {}).get("docker") or {}).get("installed"),
+    }
 
 
 def step_hosts(hostvars: Mapping[str, Mapping], step: str, check_mode: bool) -> list[str]:

@@ -20,6 +20,7 @@ FILES = {
     "gpus": None,
     "vendors": None,
     "thresholds": "thresholds",
+    "managers": "managers",
 }
 KEPT = 8  # catalogs in the cache: one run needs one
 
@@ -37,7 +38,7 @@ Loader.yaml_implicit_resolvers = {
 
 
 def load(root: str | os.PathLike | None = None, extra: Any = ()) -> dict[str, Any]:
-    """The catalog: {images, releases, cuda, gpus, vendors, thresholds}.
+    """The catalog: {images, releases, cuda, gpus, vendors, thresholds, managers}.
 
     `root` is the folder of the files, or a folder that has them in catalog/. `extra` is what `verl_catalog_extra`
     holds: a file, a mapping, or a list of both; see overlay.py. Raises CatalogError.

@@ -14,6 +14,7 @@ RULE = "preflight_"
 DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 WISH = {
     "registry_manifest": "verl_image",
+    "url": "verl_mirror_apt",
     "apt_package": "verl_mirror_toolkit",
     "gpg_key": "verl_mirror_toolkit",
     "git_ref": "verl_version",
@@ -27,8 +28,8 @@ def requests_for(fleet: dict[str, Any]) -> list[dict[str, Any]]:
     for name, plan in (fleet.get("hosts") or {}).items():
         if not _open(plan):
             continue
-        arch = ((fleet.get("machines") or {}).get(name) or {}).get("arch") or "x86_64"
-        for request in _of_host(plan, arch):
+        machine = (fleet.get("machines") or {}).get(name) or {}
+        for request in _of_host(plan, machine):
             known = found.setdefault(_identity(request), {"id": _identity(request), **request, "hosts": []})
             known["hosts"].append(name)
     return list(found.values())
@@ -105,10 +106,13 @@ def _words(request: dict[str, Any]) -> str:
     return request["kind"]
 
 
-def _of_host(plan: dict[str, Any], arch: str) -> list[dict[str, Any]]:
+def _of_host(plan: dict[str, Any], machine: dict[str, Any]) -> list[dict[str, Any]]:
+    arch = machine.get("arch") or "x86_64"
     steps = {name: step.get("args") or {} for name, step in (plan.get("steps") or {}).items()}
     asked: list[dict[str, Any]] = []
     engine = steps.get("docker_engine") or {}
+    if engine.get("source") == "docker" and machine.get("docker") is False:
+        asked.append({"kind": "url", "url": f"{str(engine['mirror_apt']).rstrip('/')}/{machine.get('os')}/gpg"})
     if "container_image" in steps:
         args = steps["container_image"]
         image = plan.get("image") or {}

@@ -107,3 +107,12 @@ def test_without_a_run_there_are_no_hosts():
 def test_verify_mode_verifies_again():
     run = fleet.begin({"a": {}}, ["a"], {**ABOUT, "mode": "verify"})
     assert run["hosts"]["a"]["wishes"]["verl_verify_again"] is True
+
+
+def test_dockers_own_repository_is_asked_for_before_docker_is_installed_from_it():
+    bare = facts("h100x8_580")
+    bare["facts"]["engines"]["docker"] |= {"installed": False, "reachable": False, "with_sudo": False, "version": None}
+    bare["facts"]["user"] |= {"sudo": "free"}
+    _, plan = planned({"a": {"__verl_facts": bare}})
+    asked = [request["url"] for batch in plan["preflight"] for request in batch["requests"] if request["kind"] == "url"]
+    assert asked == ["https://download.docker.com/linux/ubuntu/gpg"]
