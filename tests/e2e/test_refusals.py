@@ -51,6 +51,12 @@ def test_an_unreachable_host_is_recorded_and_the_others_go_on(tmp_path):
     assert report["ok"] is False
 
 
+def test_an_inventory_that_is_not_there_is_an_error(tmp_path):
+    machine = RecordedMachine(tmp_path, "no_gpu")
+    machine.inventory.unlink()
+    assert machine.play("playbooks/plan.yml").returncode != 0
+
+
 def test_limit_and_check_mode(tmp_path):
     machine = RecordedMachine(tmp_path, "no_gpu")
     machine.inventory.write_text(machine.inventory.read_text() + "    other: {ansible_connection: local}\n")
