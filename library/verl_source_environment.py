@@ -67,6 +67,35 @@ options:
     description: Python versions that this verl release runs on.
     type: str
     default: ">=3.10,<3.13"
+  python_version:
+    description:
+      - The Python, as C(3.12), that a manager which brings its own is asked for. Empty means the newest usual one that
+        meets I(python_requires).
+    type: str
+    default: ""
+  manager:
+    description:
+      - Who makes the environment. C(auto) takes venv with a Python of the host that fits, else a manager that the host
+        has, else the one in I(manager_download).
+      - An existing environment is kept, whoever made it.
+    type: str
+    choices: [auto, conda, mamba, micromamba, uv, venv]
+    default: auto
+  manager_download:
+    description:
+      - Where a manager comes from that the host lacks - C(name), C(version), C(url), C(sha256), C(member) (the program
+        inside an archive), C(package) (the same as a wheel; C(requirement), C(sha256), C(member)). It goes into
+        I(prefix).
+    type: dict
+    default: {}
+  downloads_mirror:
+    description: The base address that replaces the host of downloads; their paths stay.
+    type: str
+    default: ""
+  conda_channel:
+    description: The channel that conda's kind take Python from. Empty means conda-forge.
+    type: str
+    default: ""
   torch:
     description: The torch release, installed first and held while verl is installed. Empty lets the index choose.
     type: str
@@ -192,6 +221,10 @@ torch_cuda:
   description: CUDA version of the torch build, null for a CPU build.
   returned: success
   type: str
+manager:
+  description: What made the environment.
+  returned: success
+  type: str
 python_version:
   description: Version of the environment's interpreter.
   returned: success
@@ -241,7 +274,7 @@ import traceback
 import uuid
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.verl_source import files, interpreter
+from ansible.module_utils.verl_source import files, managers
 from ansible.module_utils.verl_source.build import Build, assess, check_disk, describe, disk_needed, profile_name
 from ansible.module_utils.verl_source.environment import Environment
 from ansible.module_utils.verl_source.failure import BuildFailure
@@ -258,6 +291,15 @@ ARGUMENTS = {
     "profile": {"type": "str", "choices": ["cpu", "gpu"], "default": "cpu"},
     "python": {"type": "str", "default": ""},
     "python_requires": {"type": "str", "default": ">=3.10,<3.13"},
+    "python_version": {"type": "str", "default": ""},
+    "manager": {
+        "type": "str",
+        "choices": ["auto", "conda", "mamba", "micromamba", "uv", "venv"],
+        "default": "auto",
+    },
+    "manager_download": {"type": "dict", "default": {}},
+    "downloads_mirror": {"type": "str", "default": "", "no_log": True},
+    "conda_channel": {"type": "str", "default": "", "no_log": True},
     "torch": {"type": "str", "default": ""},
     # An index address may hold a password: it's never logged, and messages only name its host.
     "torch_index": {"type": "str", "default": "", "no_log": True},
@@ -413,8 +455,8 @@ def rehearse(options, env):
         result = describe(options, env, seen["stamp"], seen["stale_key"], seen["notices"])
         return result
     if seen["rebuild"] or not seen.get("python_version"):
-        python = interpreter.choose(options["python"], options["python_requires"], options["own_python"])
-        how = "build it with Python %s (%s)" % (python["version"], python["path"])
+        manager = managers.choose(options)
+        how = "build it by %s with Python %s" % (manager.name, manager.python)
         if not env.exists():
             needed = disk_needed(options)
             check_disk(env.prefix, needed, needed)

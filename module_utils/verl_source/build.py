@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 
-from ansible.module_utils.verl_source import checkout, files, interpreter, script
+from ansible.module_utils.verl_source import checkout, files, interpreter, managers, script
 from ansible.module_utils.verl_source.environment import base, wanted_build
 from ansible.module_utils.verl_source.failure import NETWORK, BuildFailure, explain_pip, telling_lines
 
@@ -203,7 +203,7 @@ class Build:
             if self._call([env.python, "-m", "pip", "--version"], "environment", quiet=True)[0] == 0:
                 return
             self.log("pip of the environment doesn't run: starting over")
-        python = interpreter.choose(options["python"], options["python_requires"], options["own_python"])
+        manager = managers.choose(options)
         if env.exists():
             self.log("removing %s" % env.path)
             if os.path.islink(env.path):
@@ -212,13 +212,26 @@ class Build:
                 shutil.rmtree(env.path)
             self.journal["stages"] = {}
         self._check_disk()
-        code, text = self._call([python["path"], "-m", "venv", env.path], "environment")
+        self.log("made by %s: %s" % (manager.name, manager.because))
+
+        def call(words):
+            return self._call(words, "environment", index=options["pypi_index"])[0]
+
+        managers.install(manager, options, env.scratch, call)
+        words, more = managers.command(manager, options, env.path)
+        code, text = self._call(words, "environment", more=more)
         if code:
             raise BuildFailure(
-                "%s -m venv %s failed" % (python["path"], env.path),
-                "mend it, or give another interpreter with source_environment_python",
+                "`%s` failed" % " ".join(words),
+                "mend it, or give another interpreter with source_environment_python"
+                if manager.name == "venv"
+                else "check the network and what %s says; or choose another source_environment_manager" % manager.name,
                 tail=telling_lines(text),
             )
+        if not env.python_version():
+            raise BuildFailure("`%s` left no Python that runs" % " ".join(words), "see the log, then run again")
+        self.journal["manager"] = manager.name
+        self._write_journal()
 
     def _install_torch(self):
         options, env = self.options, self.env
@@ -393,6 +406,7 @@ class Build:
             "profile": options["profile"],
             "kind": profile_name(options["profile"]),
             "method": options["method"],
+            "manager": self.journal.get("manager", "venv"),
             "commit": checkout.head(options["checkout"]) if from_checkout(options) else None,
             "engine": options["engine"],
             "trainer": options["trainer"],
@@ -578,7 +592,8 @@ def describe(options, env, stamp, changed, notices, reasons=()):
         ),
         "path": env.path,
         "python": env.python,
-        "activate": "source %s/bin/activate" % env.path,
+        "activate": activation(env.path),
+        "manager": stamp.get("manager", "venv"),
         "verl_version": stamp["verl_version"],
         "torch": stamp["torch"],
         "torch_cuda": stamp.get("torch_cuda"),
@@ -589,6 +604,13 @@ def describe(options, env, stamp, changed, notices, reasons=()):
         "notices": list(notices),
         "reasons": list(reasons),
     }
+
+
+def activation(path):
+    """How a shell takes the environment; one that conda made has no script of its own for that."""
+    if os.path.isdir(os.path.join(path, "conda-meta")):
+        return "conda activate %s" % path
+    return "source %s/bin/activate" % path
 
 
 def _host(url):

@@ -111,7 +111,7 @@ class Host:
     image_refs: frozenset[str]
     image_digests: frozenset[str]
     pythons: tuple[Python, ...]
-    uv: bool
+    managers: frozenset[str]  # conda, mamba, micromamba, uv
     engine_root: str
     engine_free_gb: float | None
     home_free_gb: float | None
@@ -184,7 +184,7 @@ def read(facts: Any, world: World) -> Host:
         image_refs=frozenset(ref for image in images for ref in texts(image.get("refs"))),
         image_digests=frozenset(digest for image in images for digest in texts(image.get("digests"))),
         pythons=_pythons(facts),
-        uv=bool(mapping(facts.get("managers")).get("uv")),
+        managers=frozenset(str(name) for name, found in mapping(facts.get("managers")).items() if found),
         engine_root=text(engine_disk.get("path")) or "/var/lib/docker",
         engine_free_gb=number(engine_disk.get("free_gb")),
         home_free_gb=number(mapping(disk.get("home")).get("free_gb")),

@@ -146,6 +146,7 @@ def decision_inputs(host: Host, known: World) -> tuple[Any, ...]:
         host.apptainer_version,
         host.toolkit_version,
         host.pythons,
+        host.managers,
         host.engine_root,
         host.home,
         None if roomy else (host.engine_free_gb, host.image_refs & known.refs, host.image_digests),

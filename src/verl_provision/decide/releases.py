@@ -55,3 +55,22 @@ def source_method(wishes: Wishes, release: Release) -> tuple[str, dict[str, Any]
     if wished == "git" or (wished == "auto" and (wishes.commit is not None or not release.pypi)):
         return "git", None
     return "pypi", None
+
+
+MANAGERS = ("uv", "micromamba", "mamba", "conda")  # that bring a Python of their own; as `auto` takes them
+
+
+def manager_of(host: Host, release: Release, wishes: Wishes, world: World) -> tuple[str, dict[str, Any]] | None:
+    """Who makes the source environment, and its download where the host lacks it; None where nobody can."""
+    wished = wishes.source_manager
+    python, _ = choose_python(host, release)
+    if wished in ("auto", "venv") and python is not None:
+        return "venv", {}
+    for name in MANAGERS if wished == "auto" else (wished,):
+        if name in host.managers:
+            return name, {}
+    for name in ("uv",) if wished == "auto" else (wished,):
+        download = world.manager(name, host.arch)
+        if download:
+            return name, download
+    return None

@@ -152,10 +152,19 @@ def source_environment(planner: Planner) -> None:
         constraints=list(release.constraints),
     )
     planner.out.warnings += [why] if why else []
+    manager, download = releases.manager_of(host, release, wishes, planner.world) or ("auto", {})
+    how = {
+        "python_version": release.python_recommended or "",
+        "manager": manager,
+        "manager_download": download,
+        "downloads_mirror": wishes.mirrors.get("downloads") or "",
+        "conda_channel": wishes.mirrors.get("conda") or "",
+    }
     if args["method"] == "script":
         args["extra_packages"] = [name for name in args["extra_packages"] if name not in pins]  # the script's own
     # Another interpreter of the same release range makes no other environment; another commit does.
     content = {name: value for name, value in args.items() if name != "python"}
+    args = {**how, **args}
     if args["method"] != "pypi":
         source = verl_checkout(planner)
         args["checkout"] = source["path"]

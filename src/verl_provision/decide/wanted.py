@@ -30,6 +30,7 @@ class Wishes:
     prefix: str
     container: str
     source_method: str
+    source_manager: str
     commit: str | None
     mirrors: dict[str, str | None]
 
@@ -58,6 +59,7 @@ def read(raw: Any) -> tuple[Wishes, list[dict[str, Any]]]:
         prefix=values["verl_prefix"],
         container=values["verl_container_name"],
         source_method=values["verl_source_method"],
+        source_manager=values["verl_source_manager"],
         commit=values["verl_commit"],
         mirrors={
             name.removeprefix("verl_mirror_"): value

@@ -106,7 +106,25 @@ class World:
     native_branch: dict[str, str | None] = field(default_factory=dict)  # CUDA -> lowest branch that carries it
     refs: frozenset[str] = frozenset()  # how engines may call the images
     roomy_gb: float = 0.0  # free space with which every image fits
+    managers: tuple[dict[str, Any], ...] = ()  # what a source environment may need, as pinned downloads
     faults: tuple[str, ...] = ()
+
+    def manager(self, name: str, arch: str | None) -> dict[str, Any]:
+        """The download of a manager for an architecture, {} where there's none."""
+        for entry in self.managers:
+            for download in mappings(entry.get("downloads")):
+                if entry.get("name") == name and download.get("arch") == arch:
+                    package = mapping(entry.get("package"))
+                    wheel = text(mapping(package.get("sha256")).get(arch))
+                    return {
+                        "name": name,
+                        "version": text(entry.get("version")) or "",
+                        "url": text(download.get("url")) or "",
+                        "sha256": text(download.get("sha256")) or "",
+                        "member": text(download.get("member")) or "",
+                        "package": {**package, "sha256": wheel} if wheel else None,
+                    }
+        return {}
 
     def release(self, version: str) -> Release | None:
         """The release with this version."""
@@ -153,6 +171,7 @@ def read(catalog: Any) -> World:
         },
         refs=frozenset(ref for image in images.values() for ref in (image.ref, f"{image.registry}/{image.ref}")),
         roomy_gb=2 * max([image.size_gb or 0 for image in images.values()] or [0]) + 100,
+        managers=tuple(mappings(catalog.get("managers"))),
         faults=tuple(faults),
     )
 

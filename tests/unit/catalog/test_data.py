@@ -25,7 +25,7 @@ PYPI = ["0.1", "0.2", "0.2.0.post1", "0.2.0.post2", "0.3.0.post0", "0.3.0.post1"
         "0.6.1", "0.7.0", "0.7.1", "0.8.0", "0.9.0", "0.9.1"]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["images", "releases", "cuda", "gpus", "vendors", "thresholds"])
+@pytest.mark.parametrize("name", ["images", "releases", "cuda", "gpus", "vendors", "thresholds", "managers"])
 def test_each_file_fits_its_schema(name: str) -> None:
     schema = json.loads((HERE / f"schema/{name}.json").read_text())
     Draft202012Validator.check_schema(schema)
@@ -34,7 +34,7 @@ def test_each_file_fits_its_schema(name: str) -> None:
     assert errors == []
 
 
-@pytest.mark.parametrize("name", ["images", "releases", "cuda", "gpus", "vendors", "thresholds"])
+@pytest.mark.parametrize("name", ["images", "releases", "cuda", "gpus", "vendors", "thresholds", "managers"])
 def test_the_schemas_are_strict(name: str) -> None:
     """No mapping takes keys that nobody described."""
 

@@ -596,9 +596,11 @@ def test_source_needs_a_python():
         ]
         facts = machine(None, pythons=pythons, python={"version": None, "executable": None})
         candidate = candidates.of_source((release,), host(facts), known(), "cpu")[0]
-        said = one("python", candidate, facts)
+        assert findings("python", candidate, facts) == []  # uv brings one
+        said = one("python", candidate, facts, source_manager="venv")
         assert found in said.found
         assert fix in said.fix
+        assert "conda is neither on this host" in one("python", candidate, facts, source_manager="conda").found
 
 
 def test_source_release_that_is_nowhere():

@@ -562,3 +562,29 @@ def test_another_commit_is_checked_out_and_installed():
     done = settle(facts, plan(facts, commit="abcdef1"))
     assert list(plan(done, commit="fedcba9")["steps"]) == ["verl_checkout", "source_environment"]
     assert plan(facts, commit="abcdef1")["expected"]["verl_version"] is None
+
+
+@pytest.mark.parametrize(
+    ("there", "wished", "manager", "fetched"),
+    [
+        ({}, "auto", "uv", "uv"),
+        ({"conda": {"path": "/opt/conda/bin/conda", "version": "24.1"}}, "auto", "conda", None),
+        ({}, "micromamba", "micromamba", "micromamba"),
+        ({"uv": {"path": "/usr/bin/uv", "version": "0.9"}}, "uv", "uv", None),
+    ],
+)
+def test_a_host_without_a_fitting_python_gets_one(there, wished, manager, fetched):
+    newer = {"version": "3.13.5", "executable": "/usr/bin/python3.13", "venv": True}
+    facts = machine(None, pythons=[newer], python=newer, managers=there)
+    planned = plan(facts, version="0.9.1", source_manager=wished)
+    validate(planned)
+    args = planned["steps"]["source_environment"]["args"]
+    assert (args["python"], args["manager"], args["python_version"]) == ("", manager, "3.12")
+    assert args["manager_download"].get("name") == fetched
+    assert len(args["manager_download"].get("sha256", "0" * 64)) == 64
+
+
+def test_who_made_the_environment_is_no_reason_to_make_another():
+    facts = machine(None)
+    done = settle(facts, plan(facts))
+    assert plan(done, source_manager="uv")["steps"] == {}

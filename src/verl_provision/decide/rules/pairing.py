@@ -92,9 +92,15 @@ def python(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Fi
         return Rejection(
             f"Python {found}", f"Python {release.python} for verl {release.version}", "Choose another image."
         )
-    chosen, lacks_venv = releases.choose_python(host, release)
-    if chosen is not None:
+    if releases.manager_of(host, release, wishes, world) is not None:
         return None
+    _, lacks_venv = releases.choose_python(host, release)
+    if wishes.source_manager not in ("auto", "venv"):
+        return Rejection(
+            f"{wishes.source_manager} is neither on this host nor in the catalog for {host.arch}",
+            f"verl_source_manager {wishes.source_manager}",
+            "Install it, or set verl_source_manager to auto.",
+        )
     if lacks_venv is not None:
         minor = versions.minor(lacks_venv.version)
         return Rejection(
