@@ -1,6 +1,5 @@
-"""The lab is started for these tests and removed afterwards; VERL_LAB_KEEP=1 leaves it up for the next run."""
+"""The lab is started for these tests and removed afterwards, unless it was up before."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +9,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def lab(command: str) -> subprocess.CompletedProcess:
+    """Run one of the lab's commands."""
+    return subprocess.run([sys.executable, "-m", "lab", command], cwd=ROOT, capture_output=True, text=True)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def lab_is_up():
-    """Bring the lab up (cold: minutes; cached: under one) and take it down again."""
-    up = subprocess.run([sys.executable, "-m", "lab", "up"], cwd=ROOT, capture_output=True, text=True)
+    """Bring the lab up (cold: minutes; cached: under one); take it down again if it was down before."""
+    was_up = lab("status").returncode == 0
+    up = lab("up")
     assert up.returncode == 0, up.stdout[-4000:] + up.stderr[-4000:]
     yield
-    if not os.environ.get("VERL_LAB_KEEP"):
-        subprocess.run([sys.executable, "-m", "lab", "down"], cwd=ROOT, check=True, capture_output=True)
+    if not was_up:
+        down = lab("down")
+        assert down.returncode == 0, down.stdout[-4000:] + down.stderr[-4000:]
