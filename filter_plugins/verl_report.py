@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the package lies beside the filters
 
 from verl_provision.plain import to_plain
-from verl_provision.report import build, text
+from verl_provision.report import build, html, latest, markdown, text
 
 DOCUMENTATION = r"""
 name: verl_report
@@ -14,8 +14,8 @@ short_description: Says what became of every host of the run
 version_added: "0.1.0"
 author: verl-provision
 description:
-  - Builds the report (C(catalog/schema/report.json)), its terminal text, and for each host whether the run is well
-    there and the sentence that says so.
+  - Builds the report (C(catalog/schema/report.json)), its terminal text, its Markdown and HTML views, and for each host
+    whether the run is well there and the sentence that says so.
 options:
   _input:
     description: Ansible's C(hostvars), or any mapping of host name to variables.
@@ -33,6 +33,12 @@ options:
     description: When the run ended, UTC, ISO 8601.
     type: str
     required: true
+  directory:
+    description:
+      - Where earlier reports are; the views say what is different from the newest that has a host in common. Empty
+        means C(reports) of this repository.
+    type: path
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -41,24 +47,39 @@ EXAMPLES = r"""
     msg: "{{ hosts | verl_report(run, hosts | verl_plan(run), '2026-11-24T10:00:09Z') }}"
   vars:
     hosts: {gpu-1: {__verl_facts: {unreachable: true, msg: "no route to host"}}}
-    run: "{{ hosts | verl_begin(['gpu-1'], {'mode': 'plan', 'started': '2026-11-24T10:00:00Z'}) }}"
+    about: {mode: plan, ansible: 2.19.14, started: "2026-11-24T10:00:00Z"}
+    run: "{{ hosts | verl_begin(['gpu-1'], about) }}"
 """
 
 RETURN = r"""
 _value:
-  description: C(document), C(text) and C(verdicts).
+  description: C(document), C(text), C(markdown), C(html) and C(verdicts).
   type: dict
 """
 
 
-def verl_report(hostvars, run, fleet, finished):
-    """Return the report, its lines and the verdicts; see DOCUMENTATION."""
+def verl_report(hostvars, run, fleet, finished, directory=""):
+    """Return the report, its views and the verdicts; see DOCUMENTATION."""
     document = build.build(hostvars, to_plain(run), to_plain(fleet), str(finished))
+    previous = latest.before(str(directory) or REPORTS, document)
     return {
         "document": document,
         "text": "\n".join(text.report_lines(document, f"reports/{document['run']['id']}/report.json")),
+        "markdown": shown(markdown, document, previous),
+        "html": shown(html, document, previous),
         "verdicts": build.verdicts(document),
     }
+
+
+def shown(kind, document, previous):
+    """A view of the report. A fault of ours in it must not cost the report itself."""
+    try:
+        return kind.render(document, previous)
+    except Exception as error:
+        return f"This view of the report failed ({type(error).__name__}: {error}). report.json has everything.\n"
+
+
+REPORTS = Path(__file__).resolve().parents[1] / "reports"
 
 
 class FilterModule:

@@ -79,9 +79,15 @@ def host_report(
     if run["mode"] in ("plan", "check"):
         return report | {"state": "planned", "reason": planned(plan)}
     if outcome.get("verified_at"):
-        reason = f"level {verification['level']} passed at {outcome['verified_at']}"
+        reason = f"{level(verification['level'], outcome)} passed at {outcome['verified_at']}"
         return report | {"state": "verified", "reason": reason, "verified_at": outcome["verified_at"]}
     return report
+
+
+def level(wanted: str, outcome: dict[str, Any]) -> str:
+    """The level that passed; said, where a wanted one was only skipped."""
+    got = outcome.get("reached") or wanted
+    return f"level {wanted}" if got == wanted else f"level {got} (wanted {wanted}: no GPU here)"
 
 
 def planned(plan: dict[str, Any]) -> str:
