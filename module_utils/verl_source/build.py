@@ -218,16 +218,17 @@ class Build:
             return self._call(words, "environment", index=options["pypi_index"])[0]
 
         managers.install(manager, options, env.scratch, call)
-        words, more = managers.command(manager, options, env.path)
-        code, text = self._call(words, "environment", more=more)
-        if code:
-            raise BuildFailure(
-                "`%s` failed" % " ".join(words),
-                "mend it, or give another interpreter with source_environment_python"
-                if manager.name == "venv"
-                else "check the network and what %s says; or choose another source_environment_manager" % manager.name,
-                tail=telling_lines(text),
-            )
+        lines, more = managers.commands(manager, options, env.path)
+        for words in lines:
+            code, text = self._call(words, "environment", more=more)
+            if code:
+                raise BuildFailure(
+                    "`%s` failed" % " ".join(words),
+                    "mend it, or give another interpreter with source_environment_python"
+                    if manager.name == "venv"
+                    else "check the network and what %s says; or choose another verl_source_manager" % manager.name,
+                    tail=telling_lines(text),
+                )
         if not env.python_version():
             raise BuildFailure("`%s` left no Python that runs" % " ".join(words), "see the log, then run again")
         self.journal["manager"] = manager.name

@@ -96,11 +96,11 @@ def _venv(options):
     return Manager("venv", found["path"], found["path"], "Python %s can make environments" % found["version"])
 
 
-def command(manager, options, path):
-    """(words, environment) that make the environment at `path`."""
+def commands(manager, options, path):
+    """([words], environment) that make the environment at `path`, with pip in it."""
     prefix = options["prefix"]
     if manager.name == "venv":
-        return [manager.program, "-m", "venv", path], {}
+        return [[manager.program, "-m", "venv", path]], {}
     if manager.name == "uv":
         env = {
             "UV_CACHE_DIR": os.path.join(prefix, ".cache", "uv"),
@@ -115,13 +115,18 @@ def command(manager, options, path):
             env["UV_PYTHON_INSTALL_MIRROR"] = (
                 options["downloads_mirror"].rstrip("/") + "/astral-sh/python-build-standalone/releases/download"
             )
-        return [manager.program, "venv", "--no-config", "--seed", "--python", manager.python, path], env
+        # Not --seed: for Pythons before 3.12 it wants setuptools and wheel as well.
+        python = os.path.join(path, "bin", "python")
+        return [
+            [manager.program, "venv", "--no-config", "--python", manager.python, path],
+            [manager.program, "pip", "install", "--no-config", "--python", python, "pip"],
+        ], env
     words = [manager.program, "create", "--yes", "--quiet", "--prefix", path]
     env = {"CONDA_PKGS_DIRS": os.path.join(prefix, ".cache", "conda"), "CONDA_REGISTER_ENVS": "false"}
     if manager.name == "micromamba":
         words += ["--no-rc", "--root-prefix", os.path.join(prefix, ".manager", "root")]
     channel = options["conda_channel"] or CHANNEL
-    return words + ["--override-channels", "--channel", channel, "python=%s" % manager.python, "pip"], env
+    return [words + ["--override-channels", "--channel", channel, "python=%s" % manager.python, "pip"]], env
 
 
 def pip_index(paths=("/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf")):

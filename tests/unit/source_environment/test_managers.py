@@ -51,13 +51,13 @@ def bare(monkeypatch):
 def chosen(**options):
     options = {**DEFAULTS, **options}
     manager = managers.choose(options)
-    return manager, managers.command(manager, options, "/home/u/verl/env")
+    return manager, managers.commands(manager, options, "/home/u/verl/env")
 
 
 @pytest.mark.parametrize("name", ["conda", "mamba"])
 def test_conda_is_asked_as_its_documentation_says(bare, name):
     bare[name] = f"/opt/conda/bin/{name}"
-    _, (words, env) = chosen(manager=name, python_version="3.10")
+    _, ([words], env) = chosen(manager=name, python_version="3.10")
     assert words == [
         f"/opt/conda/bin/{name}", "create", "--yes", "--quiet", "--prefix", "/home/u/verl/env",
         "--override-channels", "--channel", "conda-forge", "python=3.10", "pip",
@@ -67,7 +67,7 @@ def test_conda_is_asked_as_its_documentation_says(bare, name):
 
 def test_micromamba_keeps_to_the_prefix(bare):
     bare["micromamba"] = "/home/u/.local/bin/micromamba"
-    _, (words, _env) = chosen(manager="micromamba", conda_channel="https://mirror.example.org/forge")
+    _, ([words], _env) = chosen(manager="micromamba", conda_channel="https://mirror.example.org/forge")
     assert words == [
         "/home/u/.local/bin/micromamba", "create", "--yes", "--quiet", "--prefix", "/home/u/verl/env",
         "--no-rc", "--root-prefix", "/home/u/verl/.manager/root",
@@ -77,8 +77,11 @@ def test_micromamba_keeps_to_the_prefix(bare):
 
 def test_a_host_with_a_newer_python_only_gets_the_right_one_from_uv(bare):
     bare["uv"] = "/usr/bin/uv"
-    manager, (words, env) = chosen(python_version="3.12", downloads_mirror="https://mirror.example.org/gh/")
-    assert words == ["/usr/bin/uv", "venv", "--no-config", "--seed", "--python", "3.12", "/home/u/verl/env"]
+    manager, (lines, env) = chosen(python_version="3.12", downloads_mirror="https://mirror.example.org/gh/")
+    assert lines == [
+        ["/usr/bin/uv", "venv", "--no-config", "--python", "3.12", "/home/u/verl/env"],
+        ["/usr/bin/uv", "pip", "install", "--no-config", "--python", "/home/u/verl/env/bin/python", "pip"],
+    ]
     assert env["UV_PYTHON_INSTALL_DIR"] == "/home/u/verl/.python"
     assert env["UV_PYTHON_INSTALL_MIRROR"] == (
         "https://mirror.example.org/gh/astral-sh/python-build-standalone/releases/download"
@@ -97,7 +100,7 @@ def test_auto_takes_what_the_host_has_before_it_fetches(bare):
 
 def test_auto_is_venv_where_a_python_fits(monkeypatch):
     monkeypatch.setattr(managers.interpreter, "choose", lambda *_: {"path": "/usr/bin/python3.12", "version": "3.12.1"})
-    assert chosen(manager_download=UV)[1][0] == ["/usr/bin/python3.12", "-m", "venv", "/home/u/verl/env"]
+    assert chosen(manager_download=UV)[1][0] == [["/usr/bin/python3.12", "-m", "venv", "/home/u/verl/env"]]
 
 
 def test_a_manager_that_is_nowhere_is_named(bare):
