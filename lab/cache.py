@@ -44,7 +44,7 @@ def step(name: str, inputs: list[object], make: Callable[[Path], None]) -> Path:
     return target
 
 
-def prune(keep: int = 2) -> None:
+def prune(keep: int = 1) -> None:
     """Forget what wasn't wanted lately: of each step, all but the last `keep` results."""
     for name in (settings.CACHE / "steps").iterdir():
         for old in sorted(name.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[keep:]:

@@ -31,12 +31,16 @@ def registry_down() -> Iterator[None]:
 @contextmanager
 def other_apt_key() -> Iterator[None]:
     """Serve the toolkit's repository signed with another key, and that key."""
-    place, trees = "/srv/www/libnvidia-container", services.TREES["toolkit"]
-    _run(topology.WEB, "ln", "-sfn", f"{trees}/rekeyed", place)
+    def serve(tree: str) -> None:
+        # A copy, whose files are new: apt asks for what changed since it looked last.
+        place = "/srv/www/libnvidia-container"
+        _run(topology.WEB, "sh", "-c", f"rm -rf {place} && cp -r {services.TREES['toolkit']}/{tree} {place}")
+
+    serve("rekeyed")
     try:
         yield
     finally:
-        _run(topology.WEB, "ln", "-sfn", f"{trees}/repository", place)
+        serve("repository")
 
 
 @contextmanager

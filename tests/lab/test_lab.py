@@ -20,6 +20,11 @@ PACKAGES = ("nvidia-container-toolkit", "nvidia-container-toolkit-base", "libnvi
             "libnvidia-container1")
 KEYRING = "/usr/share/keyrings/nvidia-container-toolkit-keyring.gpg"
 SOURCE = "/etc/apt/sources.list.d/nvidia-container-toolkit.list"
+OLDER = {
+    "verlai/verl:app-verl0.4-vllm0.8.5-mcore0.12.2-te2.2": "0.5.0",
+    "whatcanyousee/verl:ngc-cu124-vllm0.8.5-sglang0.4.6.post5-mcore0.12.1-te2.3-deepseekv3": "0.4.1",
+}
+HIYOUGA = "hiyouga/verl:ngc-th2.6.0-cu126-vllm0.8.4-flashinfer0.2.2-cxx11abi0"
 ONLY_TOOLKIT = f"-o Dir::Etc::SourceList={SOURCE} -o Dir::Etc::SourceParts=-"
 
 
@@ -189,13 +194,26 @@ def test_from_bare_docker_to_verl_in_a_container_with_the_write_ups_flags(fresh)
                       f"-v /srv/verl:/workspace/verl --name verl {image} sleep infinity")
     hosts.exec(fresh, "docker start verl")
     assert len(hosts.exec(fresh, "docker exec verl nvidia-smi -L").out.splitlines()) == 8
-    assert hosts.exec(fresh, "docker exec verl python -c 'import verl'", check=False).rc != 0, "verl isn't in the image"
+    # Not in /workspace, where the mounted checkout itself looks like a package.
+    assert hosts.exec(fresh, "docker exec -w / verl python -c 'import verl'", check=False).rc, "verl isn't in the image"
     hosts.exec(fresh, "docker exec -w /workspace/verl verl pip install --no-deps -e .")
-    said = hosts.exec(fresh, "docker exec verl python -c 'import verl; print(verl.__version__)'").out
+    said = hosts.exec(fresh, "docker exec -w / verl python -c 'import verl; print(verl.__version__)'").out
     assert said.split()[-1] == "0.9.1"
     torch = hosts.exec(fresh, "docker exec verl python -c 'import torch; print(torch.__version__, torch.version.cuda, "
                               "torch.backends.cudnn.enabled, torch.backends.cudnn.version())'").out
     assert torch.split()[-4:] == ["2.11.0+cu130", "13.0", "True", "91900"]
+
+    # The older images, with the releases that they served. hiyouga's has a verl of its own.
+    for ref, release in OLDER.items():
+        tree = f"/srv/verl-{release}"
+        hosts.exec(fresh, f"git clone -q --branch v{release} http://{network.web_address()}/verl.git {tree}")
+        script = "pip install -q --no-deps -e . && cd / && python -c 'import verl; print(verl.__version__)'"
+        said = hosts.exec(fresh, f"docker run --rm --net=host -v {tree}:/workspace/verl -w /workspace/verl "
+                                 f"{network.registry()}/{ref} sh -c {shlex.quote(script)}")
+        assert said.out.split()[-1] == release
+    inside = hosts.exec(fresh, f"docker run --rm -w / {network.registry()}/{HIYOUGA} "
+                               "python -c 'import verl; print(verl.__version__)'")
+    assert inside.out.split()[-1] == "0.3.0.post1"
 
     changed = before.difference(snapshot(fresh))
     assert any(line.startswith("packages: + nvidia-container-toolkit=1.20.0-1") for line in changed)
