@@ -21,4 +21,4 @@ GO_MINIMUM = (1, 25)
 TOOLKIT_VERSIONS = ("1.19.1", "1.20.0")  # oldest first; the newest is what apt offers
 TORCH = "2.11.0"
 CUDA_RUNTIME = "13.0.96"
-VERL_RELEASES = ("0.4.1", "0.5.0", "0.6.1", "0.7.1", "0.8.0", "0.9.0", "0.9.1")
+VERL_RELEASES = ("0.4.1", "0.5.0", "0.6.0", "0.6.1", "0.7.1", "0.8.0", "0.9.0", "0.9.1")
