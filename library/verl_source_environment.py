@@ -134,6 +134,13 @@ options:
     type: list
     elements: str
     default: []
+  gates:
+    description:
+      - What has to fit together, checked after a build by package metadata - C(driver), C(driver_floor) (by CUDA
+        major), C(vllm_floor), C(vllm_also), C(tensordict), C(numpy), C(transfer_queue). torch against vLLM,
+        flash-attn's C++ ABI and cuDNN are always checked.
+    type: dict
+    default: {}
   key:
     description: The key of the plan's step, kept in the stamp. Empty means a hash of what decides the content.
     type: str
@@ -233,6 +240,11 @@ profile:
   description: The profile it was built with.
   returned: success
   type: str
+gates:
+  description: What was checked to fit together, each {id, ok, found, needed, fix}; ok is null where it was skipped.
+  returned: when something was built
+  type: list
+  elements: dict
 lock_file:
   description: All packages with their versions.
   returned: success
@@ -309,6 +321,7 @@ ARGUMENTS = {
     "trainer": {"type": "str", "choices": ["fsdp", "megatron"], "default": "fsdp"},
     "extra_packages": {"type": "list", "elements": "str", "default": []},
     "constraints": {"type": "list", "elements": "str", "default": []},
+    "gates": {"type": "dict", "default": {}},
     "key": {"type": "str", "default": "", "no_log": False},
     "disk_needed_gb": {"type": "float", "default": 0},
     "lock_timeout": {"type": "int", "default": 1800},

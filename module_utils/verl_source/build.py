@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 
-from ansible.module_utils.verl_source import checkout, files, interpreter, managers, script
+from ansible.module_utils.verl_source import checkout, files, gates, interpreter, managers, script
 from ansible.module_utils.verl_source.environment import base, wanted_build
 from ansible.module_utils.verl_source.failure import NETWORK, BuildFailure, explain_pip, telling_lines
 
@@ -382,6 +382,17 @@ class Build:
                 "pip says it's done, but the environment isn't right: %s" % "; ".join(wrong[:10]),
                 "run again; if it stays, remove %s and run again" % env.path,
             )
+        checks = gates.Gates(env, options["gates"], options["profile"]).run()
+        for item in checks:
+            self.log(
+                "%s %s: %s" % ({True: "ok", False: "FAILED", None: "skipped"}[item["ok"]], item["id"], item["found"])
+            )
+        closed = gates.failures(checks)
+        if closed:
+            raise BuildFailure(
+                "what was installed doesn't fit together: %s" % "; ".join(closed),
+                next(item["fix"] for item in checks if item["ok"] is False),
+            )
         code, text = self._call([env.python, "-m", "pip", "check"], "check")
         if code:
             self.notices.append("pip check: %s" % "; ".join(telling_lines(text, 5)))
@@ -411,6 +422,7 @@ class Build:
             "commit": checkout.head(options["checkout"]) if from_checkout(options) else None,
             "engine": options["engine"],
             "trainer": options["trainer"],
+            "gates": {item["id"]: item["ok"] for item in checks},
             "freeze_sha256": hashlib.sha256(frozen.encode()).hexdigest(),
             "packages": len(frozen.splitlines()),
             "built_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -420,7 +432,7 @@ class Build:
             shutil.rmtree(os.path.join(env.prefix, ".cache"), ignore_errors=True)
         shutil.rmtree(env.scratch, ignore_errors=True)
         files.write_json(env.stamp_path, stamp)
-        return describe(options, env, stamp, True, self.notices, seen["reasons"])
+        return dict(describe(options, env, stamp, True, self.notices, seen["reasons"]), gates=checks)
 
     # -- tools ----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from verl_provision.decide.host import Host
 from verl_provision.decide.junk import mapping, text
 from verl_provision.decide.keys import step_key
 from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import World
+from verl_provision.decide.world import Release, World
 
 REPOSITORY = "https://github.com/verl-project/verl.git"
 TORCH_INDEX = "https://download.pytorch.org/whl"
@@ -159,6 +159,7 @@ def source_environment(planner: Planner) -> None:
         "manager_download": download,
         "downloads_mirror": wishes.mirrors.get("downloads") or "",
         "conda_channel": wishes.mirrors.get("conda") or "",
+        "gates": gates(planner, release, gpu),
     }
     if args["method"] == "script":
         args["extra_packages"] = [name for name in args["extra_packages"] if name not in pins]  # the script's own
@@ -182,6 +183,21 @@ def source_environment(planner: Planner) -> None:
     else:
         planner.add("source_environment", reason, args)
         planner.out.steps["source_environment"]["key"] = key
+
+
+def gates(planner: Planner, release: Release, gpu: bool) -> dict[str, Any]:
+    """What has to fit together in a source environment of `release`."""
+    floors = {str(major): str(floor) for major, floor in planner.world.driver_floor.items()}
+    runtime = f">={release.tensordict_runtime}" if release.tensordict_runtime else ""
+    return {
+        "driver": planner.host.driver or "" if gpu else "",
+        "driver_floor": floors if gpu else {},
+        "vllm_floor": release.vllm_floor or "",
+        "vllm_also": list(release.vllm_also),
+        "tensordict": ",".join(part for part in (release.tensordict, runtime) if part),
+        "numpy": release.numpy or "",
+        "transfer_queue": any(name.startswith("TransferQueue") for name in release.extra_packages),
+    }
 
 
 def _source_reason(planner: Planner, version: str | None, key: str) -> str:
