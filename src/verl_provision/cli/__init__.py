@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 
 from verl_provision import __version__
-from verl_provision.cli import catalog, explain, play
+from verl_provision.cli import catalog, doctor, explain, play, report
 
-COMMANDS = (explain, play, catalog)
+COMMANDS = (explain, play, report, doctor, catalog)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -45,11 +45,13 @@ def headline(report: dict[str, Any]) -> str:
     total = len(report["hosts"])
     if not total:
         return "no host was in this run"
+    if total == 1:
+        return "1 host, " + next(iter(report["hosts"].values()))["state"]
     well = sum(host["state"] in WELL[report["run"]["mode"]] for host in report["hosts"].values())
     if well == total:
         (first, *others) = sorted({host["state"] for host in report["hosts"].values()})
         what = " or ".join([first, *others])
-        return f"{_hosts(total)} {what}" if total > 1 else f"1 host, {what}"
+        return f"{_hosts(total)} {what}"
     return f"{total - well} of {_hosts(total)} need{'s' if total - well == 1 else ''} attention"
 
 

@@ -1,0 +1,185 @@
+"""`verl-provision doctor`: look at this controller and at the hosts, change nothing, print what needs doing."""
+
+import argparse
+import json
+import locale
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from verl_provision.cli import play
+from verl_provision.report import latest, view
+
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPTS = Path(sys.executable).parent
+ANSIBLE_FLOOR = (2, 19)
+DISK_GB = 1.0
+
+Finding = dict[str, Any]
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command's own part of the command line."""
+    parser = subparsers.add_parser(
+        "doctor",
+        help="look at controller and hosts, print only what needs doing",
+        description=__doc__,
+        epilog="Exit status: 0 nothing needs doing, 1 something does, 2 bad usage.",
+    )
+    play.add_targets(parser)
+    parser.add_argument("--controller", action="store_true", help="look at this controller only, connect to no host")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Look, and print; returns the exit status."""
+    wishes = play.wishes(arguments.want)
+    if wishes is None:
+        return 2
+    inventory = Path(arguments.inventory)
+    found = list(controller(ROOT, inventory))
+    if not found and not arguments.controller:
+        found = list(hosts(arguments, wishes))
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print("\n".join(lines(found)) if found else "nothing needs doing")
+    return 1 if found else 0
+
+
+# ---- the controller
+
+
+def controller(root: Path, inventory: Path) -> Iterator[Finding]:
+    """What keeps this controller from running the playbooks."""
+    for command, package in (("git", "git"), ("ssh", "openssh-client")):
+        if not shutil.which(command):
+            yield finding(
+                "controller", f"there is no {command}", f"{command} on PATH", f"sudo apt-get install {package}"
+            )
+    yield from packages()
+    if not (SCRIPTS / "ansible-playbook").exists():
+        yield finding("controller", f"there is no {SCRIPTS}/ansible-playbook", "ansible-core beside this command",
+                      "make setup, then .venv/bin/verl-provision doctor")  # fmt: skip
+    if locale.getencoding().lower().replace("-", "") != "utf8":
+        yield finding("controller", f"the locale's encoding is {locale.getencoding()}", "UTF-8, which Ansible needs",
+                      "export LC_ALL=C.UTF-8")  # fmt: skip
+    if root.stat().st_mode & 0o002:
+        yield finding("controller", f"{root} is writable for everybody", "no such right: Ansible ignores ansible.cfg",
+                      f"chmod o-w {root}")  # fmt: skip
+    yield from room(root)
+    yield from inventory_findings(inventory)
+
+
+def packages() -> Iterator[Finding]:
+    """The Python packages that a run needs."""
+    for name in ("ansible-core", "ansible-runner", "jsonschema", "PyYAML"):
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            yield finding("controller", f"there is no {name} in {sys.prefix}", f"{name}", "make setup")
+            continue
+        numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+        if name == "ansible-core" and numbers < ANSIBLE_FLOOR:
+            yield finding(
+                "controller", f"ansible-core {version}", "ansible-core 2.19 or newer", "rm -r .venv; make setup"
+            )
+
+
+def room(root: Path) -> Iterator[Finding]:
+    """Disk for reports and Ansible's own files."""
+    for folder in dict.fromkeys((root, Path(tempfile.gettempdir()))):
+        free = shutil.disk_usage(folder).free / 1e9
+        if free < DISK_GB:
+            yield finding("controller", f"{folder} has {free:.1f} GB free", f"{DISK_GB:g} GB",
+                          f"du -xh --max-depth=2 {folder} | sort -h | tail; old reports: {root}/reports")  # fmt: skip
+        if not os.access(folder, os.W_OK):
+            yield finding("controller", f"{folder} isn't writable for uid {os.getuid()}", "a folder to write to",
+                          f"sudo chown -R $USER {folder}")  # fmt: skip
+
+
+def inventory_findings(inventory: Path) -> Iterator[Finding]:
+    """Whether Ansible reads the inventory, and finds hosts in it."""
+    if not inventory.exists():
+        yield finding("inventory", f"there is no {inventory}", "an inventory",
+                      f"cp -r inventories/example-cluster {inventory}, and write your hosts into it")  # fmt: skip
+        return
+    program = SCRIPTS / "ansible-inventory"
+    if not program.exists():
+        return
+    words = [str(program), "-i", str(inventory), "--list"]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1",
+                   "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1"}  # fmt: skip
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    except subprocess.TimeoutExpired:
+        yield finding("inventory", f"{inventory}: no answer within 120 s", "hosts", " ".join(words))
+        return
+    if done.returncode:
+        said = next((line for line in done.stderr.splitlines() if "ERROR" in line), done.stderr[-300:])
+        yield finding("inventory", f"{inventory}: {said.strip()}", "an inventory that Ansible reads", " ".join(words))
+        return
+    known = json.loads(done.stdout)
+    names = {name for group in known.values() if isinstance(group, dict) for name in group.get("hosts", [])}
+    if not names:
+        yield finding("inventory", f"{inventory} has no hosts", "at least one", "inventories/example-cluster shows how")
+
+
+# ---- the hosts
+
+
+def hosts(arguments: argparse.Namespace, wishes: dict[str, str]) -> Iterator[Finding]:
+    """What needs doing on the hosts: a plan is made, and nothing of it is kept."""
+    with tempfile.TemporaryDirectory(prefix="verl-provision-") as kept:
+        targets = {"inventory": arguments.inventory, "limit": arguments.limit}
+        result = play.execute(
+            "playbooks/plan.yml", **targets, wishes={**wishes, "run_report_directory": kept}, quiet=True
+        )
+        report = latest.read(kept)
+        if report is None:
+            said = [line for line in result.said.splitlines() if "ERROR" in line or "fatal" in line]
+            yield finding("hosts", (said or ["the playbook ended without a report"])[-1].strip()[:400], "a plan",
+                          f"verl-provision plan -i {arguments.inventory}")  # fmt: skip
+            return
+    yield from of_report(report)
+
+
+def of_report(report: dict[str, Any]) -> Iterator[Finding]:
+    """What a plan says that somebody should do: errors, warnings with a fix, and what waits for an idle host."""
+    seen = view.view(report)
+    for entry in seen["todo"]:
+        yield {"where": entry["hosts"], "what": f"{entry['id']}: {entry['found']}", "needed": entry["needed"],
+               "fix": entry["fix"]}  # fmt: skip
+    for entry in seen["warnings"]:
+        if entry["fix"]:
+            yield {"where": entry["hosts"], "what": entry["text"], "needed": None, "fix": entry["fix"]}
+    for entry in seen["deferred"]:
+        yield {"where": entry["hosts"], "what": f"waits for an idle host: {entry['text']}", "needed": None,
+               "fix": entry["fix"]}  # fmt: skip
+
+
+# ---- what is printed
+
+
+def finding(where: str, what: str, needed: str | None, fix: str | None) -> Finding:
+    """One thing that needs doing."""
+    return {"where": [where], "what": what, "needed": needed, "fix": fix}
+
+
+def lines(found: list[Finding]) -> list[str]:
+    """What needs doing, each with its command."""
+    text = []
+    for item in found:
+        text.append(f"{view.names(item['where'])}: {item['what']}")
+        if item["needed"]:
+            text.append(f"    needed: {item['needed']}")
+        if item["fix"]:
+            text.append(f"    do:     {item['fix']}")
+    return [*text, "", f"{len(found)} thing{'s' if len(found) > 1 else ''} to do"]
