@@ -71,7 +71,7 @@ def meets(version, specifier):
     """Whether `version` meets a specifier like ">=0.8.0,<=0.10.0,!=0.9.0"; a bare version means exactly that one."""
     found = release(version)
     for clause in [part.strip() for part in str(specifier).split(",") if part.strip()]:
-        match = re.match(r"(>=|<=|==|!=|~=|>|<)?\s*([\d.]+)(\.\*)?", clause)
+        match = re.match(r"(>=|<=|==|!=|~=|>|<)?\s*(\d+(?:\.\d+)*)(\.\*)?", clause)
         sign, numbers, star = (match.group(1) or "=="), release(match.group(2)), match.group(3)
         if star:
             same = found[: len(numbers)] == numbers
