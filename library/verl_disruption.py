@@ -109,6 +109,11 @@ def systemctl(*argv, **kwargs):
         )
 
 
+def reset_failed(unit):
+    """Forget that a unit met systemd's start limit; its socket may have met it too and would hold it back."""
+    cli.run(["systemctl", "reset-failed", unit, unit + ".socket"])
+
+
 def under_systemd():
     """Whether systemd runs this host."""
     return os.path.isdir("/run/systemd/system")
@@ -163,7 +168,7 @@ class Disruption:
 
     def start(self):
         """Start a unit that's down; one that met the start limit is reset first."""
-        cli.run(["systemctl", "reset-failed", self.want["unit"]])
+        reset_failed(self.want["unit"])
         systemctl("start", self.want["unit"])
 
     def restart(self):
@@ -176,7 +181,7 @@ class Disruption:
         try:
             systemctl("restart", unit)
         except cli.CliError:
-            cli.run(["systemctl", "reset-failed", unit])
+            reset_failed(unit)
             time.sleep(2)
             systemctl("restart", unit)
 

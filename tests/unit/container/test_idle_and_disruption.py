@@ -151,7 +151,7 @@ def test_a_daemon_that_is_down_is_started_after_a_reset(module, docker):
     docker.says(["info"], out=INFO)
     docker.systemctl.says(["is-active"], rc=3).says(["reset-failed"]).says(["start", "docker"])
     assert module("verl_disruption", {"action": "reload"})["changed"]
-    assert docker.systemctl.calls[1:] == [["reset-failed", "docker"], ["start", "docker"]]
+    assert docker.systemctl.calls[1:] == [["reset-failed", "docker", "docker.socket"], ["start", "docker"]]
 
 
 def test_the_start_limit_is_reset(module, docker):
@@ -159,7 +159,7 @@ def test_the_start_limit_is_reset(module, docker):
     said = "Job for docker.service failed. start-limit-hit"
     docker.systemctl.says(["restart", "docker"], err=said, rc=1, times=1).says(["reset-failed"]).says(["restart"])
     assert module("verl_disruption", {"action": "restart"})["changed"]
-    assert docker.systemctl.calls == [["restart", "docker"], ["reset-failed", "docker"], ["restart", "docker"]]
+    assert docker.systemctl.calls == [["restart", "docker"], ["reset-failed", "docker", "docker.socket"], ["restart", "docker"]]
 
 
 def test_live_restore_is_looked_at_before_the_restart(module, docker):
