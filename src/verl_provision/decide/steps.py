@@ -1,5 +1,6 @@
 """The steps that have work to do on a host, in order, with their arguments; what has to wait for an idle host."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,7 @@ class Planner:
         self.state_dir = expand(wishes.state_dir, host)
         self.become = decision.choice.become
         self.idle, self.busy = idle.idle(host, wishes)
+        self.shm_mb: int | None = None  # what the container's /dev/shm must have; MiB
         self.out = Steps()
 
     def args(self, step: str, **args: Any) -> dict[str, Any]:
@@ -104,6 +106,8 @@ def plan(host: Host, wishes: Wishes, decision: Decision, world: World, settings:
             host, wishes, decision, planner.out.steps, planner.out.content, planner.prefix, planner.become,
             planner.settings.get("verification", {}), {item["step"] for item in planner.out.deferred},
         )  # fmt: skip
+        if planner.shm_mb:
+            planner.out.verification["expected"]["shm_mb"] = planner.shm_mb
         verl_shell(planner)  # after it: a command for people changes nothing that is verified
     return planner.out
 
@@ -243,6 +247,10 @@ def container_path(planner: Planner) -> None:
         request = "cdi"
     image_args = container_image(planner)
     checkout = verl_checkout(planner)
+    if planner.decision.backend == "apptainer":
+        # No container stays: every command starts in the image, through verl-shell, with the checkout mounted.
+        planner.out.content["image"] = f"{image_args['pull_ref']}@{image_args['digest']}"
+        return
     training_container(planner, image_args, checkout, request)
 
 
@@ -407,22 +415,22 @@ def legacy_hook(host: Host) -> bool:
     return versions.compare(host.docker.version or "0", "29.2.0") < 0
 
 
-def pull_reference(image: Any, wishes: Wishes) -> str:
-    """What is pulled: the image's own registry, or the user's mirror of it."""
+def pull_reference(image: Any, wishes: Wishes, engine: str | None = "docker") -> str:
+    """What is pulled: the image's own registry, or the user's mirror of it. Only Docker knows where short names are."""
     mirror = wishes.mirrors.get("registry")
     name = image.ref
     for prefix in ("docker.io/", f"{image.registry}/"):
         name = name.removeprefix(prefix)
     if mirror:
         return f"{mirror.removeprefix('https://').removeprefix('http://').rstrip('/')}/{name}"
-    return name if image.registry == "docker.io" else f"{image.registry}/{name}"
+    return name if image.registry == "docker.io" and engine == "docker" else f"{image.registry}/{name}"
 
 
 def container_image(planner: Planner) -> dict[str, Any]:
     """Pull what isn't there."""
     host, decision = planner.host, planner.decision
     image = decision.candidate.image
-    pull_ref = pull_reference(image, planner.wishes)
+    pull_ref = pull_reference(image, planner.wishes, decision.backend)
     args = planner.args(
         "container_image",
         ref=image.ref,
@@ -433,6 +441,9 @@ def container_image(planner: Planner) -> dict[str, Any]:
         engine=decision.backend,
     )
     there = image.local(host.image_refs, host.image_digests) or (not image.digest and pull_ref in host.image_refs)
+    if decision.backend == "apptainer":
+        args["file"] = f"{planner.prefix}/images/{image.id}.sif"
+        there = args["file"] in host.sif_images
     if decision.backend != "docker":
         there = there and planner.stamp("container_image") == step_key("container_image", args)
     if not there:
@@ -506,6 +517,7 @@ def training_container(planner: Planner, image: dict[str, Any], checkout: dict[s
         become=planner.become,
         disruption_allowed=planner.wishes.disrupt,
     )
+    planner.shm_mb = mebibytes(args["shm_size"])
     # What is installed inside comes from the checkout: another release, another container.
     key = step_key("training_container", {**args, "verl": checkout["version"]})
     planner.out.content["training_container"] = key
@@ -526,6 +538,12 @@ def training_container(planner: Planner, image: dict[str, Any], checkout: dict[s
     planner.out.steps["training_container"]["key"] = key
 
 
+def mebibytes(size: Any) -> int | None:
+    """An engine's size (`10g`, `512m`, bytes) in MiB; None where it isn't one, which the engine will say itself."""
+    match = re.fullmatch(r"(\d+)([bkmgt]?)b?", str(size).strip().lower())
+    return int(match[1]) * 1024 ** "bkmgt".index(match[2] or "b") // 1024**2 if match else None
+
+
 def _container_reason(planner: Planner, key: str) -> str:
     container = planner.host.container
     name = planner.wishes.container
@@ -544,6 +562,7 @@ def _container_reason(planner: Planner, key: str) -> str:
 def verl_shell(planner: Planner) -> None:
     """One command for people, whatever carries the environment: written where it isn't, or says something else."""
     host, wishes, backend_name = planner.host, planner.wishes, planner.decision.backend
+    apptainer = backend_name == "apptainer"
     args = planner.args(
         "verl_shell",
         path=f"{host.home.rstrip('/')}/{SHELL}",
@@ -552,8 +571,8 @@ def verl_shell(planner: Planner) -> None:
         container=wishes.container,
         workdir="/workspace/verl",
         prefix=planner.prefix,
-        image="",
-        binds=[],
+        image=f"{planner.prefix}/images/{planner.decision.candidate.image.id}.sif" if apptainer else "",
+        binds=[f"{planner.prefix}/src:/workspace/verl"] if apptainer else [],
         gpu=planner.decision.profile == "gpu",
     )
     planner.out.shell = str(args["path"])

@@ -6,6 +6,7 @@ import jsonschema
 import pytest
 
 from tests.unit.decide.machines import DOCKER_26, ROOT, loaded, machine, plan, recorded, settle
+from verl_provision.decide import steps
 from verl_provision.decide.plan import plan_fleet
 
 BARE = {"docker": False, "sudo": True}
@@ -588,3 +589,67 @@ def test_who_made_the_environment_is_no_reason_to_make_another():
     facts = machine(None)
     done = settle(facts, plan(facts))
     assert plan(done, source_manager="uv")["steps"] == {}
+
+
+# ---- Podman and Apptainer
+
+
+def apptainer_machine():
+    facts = machine(docker=False, sudo=False)
+    facts["engines"]["apptainer"] = {"installed": True, "version": "1.4.0"}
+    return facts
+
+
+def test_apptainer_has_an_image_file_a_checkout_and_no_container():
+    facts = apptainer_machine()
+    planned = plan(facts)
+    validate(planned)
+    assert planned["backend"] == "apptainer"
+    assert list(planned["steps"]) == ["container_image", "verl_checkout", "verl_shell"]
+    image, shell = planned["steps"]["container_image"]["args"], planned["steps"]["verl_shell"]["args"]
+    assert image["file"] == shell["image"] == f"/home/user/verl/images/{planned['image']['id']}.sif"
+    assert image["pull_ref"].startswith("docker.io/")
+    assert shell["binds"] == ["/home/user/verl/src:/workspace/verl"]
+    assert (shell["gpu"], image["become"], shell["become"]) == (True, False, False)
+    said = " ".join(planned["why"])
+    assert "passed over docker: Docker is not installed" in said
+    assert "passed over podman: Podman: it is not installed" in said
+    assert "root" not in said
+
+
+def test_a_missing_image_file_is_pulled_again():
+    facts = apptainer_machine()
+    done = settle(facts, plan(facts))
+    assert plan(done)["steps"] == {}
+    done["sif_images"] = []
+    assert list(plan(done)["steps"]) == ["container_image"]
+    assert plan(settle(facts, plan(facts)), version="0.8.0")["verification"]["needed"]
+
+
+def test_podman_is_given_names_with_their_registry_and_asks_by_cdi():
+    facts = machine(docker=False, sudo=False)
+    facts["engines"]["podman"] = {
+        "installed": True,
+        "version": "5.4.0",
+        "rootless": True,
+        "subids": True,
+        "running": [],
+    }
+    facts["toolkit"]["cdi_specs"] = ["/etc/cdi/nvidia.yaml"]
+    planned = plan(facts)
+    validate(planned)
+    assert planned["backend"] == "podman"
+    steps = planned["steps"]
+    assert list(steps) == ["container_image", "verl_checkout", "training_container", "verl_shell"]
+    assert steps["container_image"]["args"]["pull_ref"].startswith("docker.io/verlai/verl:")
+    args = steps["training_container"]["args"]
+    assert (args["engine"], args["gpu_request"], args["become"]) == ("podman", "cdi", False)
+    assert steps["verl_shell"]["args"]["backend"] == "podman"
+    assert plan(settle(facts, planned))["steps"] == {}
+
+
+@pytest.mark.parametrize(
+    ("size", "mebibytes"), [("10g", 10240), ("10GB", 10240), ("512m", 512), (1073741824, 1024), ("plenty", None)]
+)
+def test_sizes_are_read_as_engines_do(size, mebibytes):
+    assert steps.mebibytes(size) == mebibytes
