@@ -31,6 +31,7 @@ def registry_down() -> Iterator[None]:
 @contextmanager
 def other_apt_key() -> Iterator[None]:
     """Serve the toolkit's repository signed with another key, and that key."""
+
     def serve(tree: str) -> None:
         # A copy, whose files are new: apt asks for what changed since it looked last.
         place = "/srv/www/libnvidia-container"

@@ -34,7 +34,8 @@ def _probes(root: Path, host: Host) -> None:
         return
     version = gpu.describe(host.machine)["driver_version"]
     _write(
-        root, f"{probe}/proc/driver/nvidia/version",
+        root,
+        f"{probe}/proc/driver/nvidia/version",
         f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}  Tue Apr  8 12:41:17 UTC 2025\n"
         "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n",
     )
@@ -67,12 +68,20 @@ def _tree(root: Path, host: Host) -> None:
         # nvidia-cdi-refresh.service looks here for the driver's module before it does anything.
         _write(root, f"lib/modules/{os.uname().release}/modules.dep", "updates/dkms/nvidia.ko:\n")
         # A site's own settings, there before verl-provision: some of them only the lab needs, some foreign.
-        _write(root, "etc/docker/daemon.json", json.dumps({
-            "insecure-registries": [network.registry()],
-            "log-driver": "json-file",
-            "log-opts": {"max-file": "3", "max-size": "20m"},
-            "max-concurrent-downloads": 6,
-        }, indent=2) + "\n")
+        _write(
+            root,
+            "etc/docker/daemon.json",
+            json.dumps(
+                {
+                    "insecure-registries": [network.registry()],
+                    "log-driver": "json-file",
+                    "log-opts": {"max-file": "3", "max-size": "20m"},
+                    "max-concurrent-downloads": 6,
+                },
+                indent=2,
+            )
+            + "\n",
+        )
 
 
 def _with_host(web: str) -> dict[str, str]:

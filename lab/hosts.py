@@ -53,18 +53,31 @@ def create(host: Host) -> None:
             client.volumes.create(volume, labels={settings.LABEL: "1"})
     # Not --privileged: that fails on a machine whose own bounding set lacks SYS_RESOURCE (docs/lab.md).
     settings_of_host = client.api.create_host_config(
-        cap_add=["ALL"], cap_drop=["SYS_RESOURCE"], security_opt=["seccomp=unconfined", "apparmor=unconfined"],
-        device_cgroup_rules=["a *:* rwm"], devices=["/dev/fuse", "/dev/net/tun"], cgroupns="private",
-        tmpfs={"/run": "", "/tmp": "exec"}, binds=volumes, network_mode=settings.NETWORK,
+        cap_add=["ALL"],
+        cap_drop=["SYS_RESOURCE"],
+        security_opt=["seccomp=unconfined", "apparmor=unconfined"],
+        device_cgroup_rules=["a *:* rwm"],
+        devices=["/dev/fuse", "/dev/net/tun"],
+        cgroupns="private",
+        tmpfs={"/run": "", "/tmp": "exec"},
+        binds=volumes,
+        network_mode=settings.NETWORK,
     )
     # What `--security-opt systempaths=unconfined` stands for: Podman's and Apptainer's own /proc needs it.
     settings_of_host |= {"MaskedPaths": [], "ReadonlyPaths": []}
     endpoint = client.api.create_endpoint_config(ipv4_address=network.address(host.address))
-    made = client.containers.get(client.api.create_container(
-        rootfs.image(host.rootfs), ["/lib/systemd/systemd"], name=host.container, hostname=host.name,
-        labels={settings.LABEL: "1"}, stop_signal="SIGRTMIN+3", host_config=settings_of_host,
-        networking_config=client.api.create_networking_config({settings.NETWORK: endpoint}),
-    )["Id"])
+    made = client.containers.get(
+        client.api.create_container(
+            rootfs.image(host.rootfs),
+            ["/lib/systemd/systemd"],
+            name=host.container,
+            hostname=host.name,
+            labels={settings.LABEL: "1"},
+            stop_signal="SIGRTMIN+3",
+            host_config=settings_of_host,
+            networking_config=client.api.create_networking_config({settings.NETWORK: endpoint}),
+        )["Id"]
+    )
     hostfiles.put(made, host)
     made.start()
     hostfiles.install(made, host)
@@ -72,6 +85,7 @@ def create(host: Host) -> None:
 
 def wait(host: Host) -> None:
     """Wait until a host has booted: systemd content, SSH answering."""
+
     def booted() -> bool:
         return exec(host.name, "systemctl is-system-running", check=False).out.strip() in {"running", "degraded"}
 

@@ -7,6 +7,7 @@ from lab import cache, machine
 
 def private_key() -> Path:
     """Give the path of the private key; the public one lies beside it."""
+
     def build(folder: Path) -> None:
         name = str(folder / "id_ed25519")
         machine.output("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "verl-lab", "-f", name)

@@ -40,7 +40,8 @@ def up() -> None:
         running = {container.name for container in engine.client().containers.list()}
         fresh = [host for host in topology.HOSTS.values() if host.container not in running]
         _all(
-            pool, *((_fresh, host) for host in fresh),
+            pool,
+            *((_fresh, host) for host in fresh),
             (_serve, topology.REGISTRY, services.registry_key(), services.start_registry),
             (_serve, topology.WEB, services.web_key(), services.start_web),
         )
@@ -48,8 +49,12 @@ def up() -> None:
         _all(pool, *((hosts.wait, host) for host in topology.HOSTS.values()))
         inventory.write()
         cache.prune()
-    log.info("The lab is up: %.0f s to build, %.0f s to start. Try: ansible -i %s all -m ping",
-             built - started, time.monotonic() - built, settings.INVENTORY.relative_to(settings.CHECKOUT))
+    log.info(
+        "The lab is up: %.0f s to build, %.0f s to start. Try: ansible -i %s all -m ping",
+        built - started,
+        time.monotonic() - built,
+        settings.INVENTORY.relative_to(settings.CHECKOUT),
+    )
 
 
 def _serve(name: str, key: str, start: Callable[[], None]) -> None:

@@ -18,8 +18,11 @@ def create() -> docker.models.networks.Network:
         pool = docker.types.IPAMPool(subnet=subnet, gateway=str(ipaddress.ip_network(subnet)[1]))
         try:
             return client.networks.create(
-                settings.NETWORK, driver="bridge", labels={settings.LABEL: "1"},
-                ipam=docker.types.IPAMConfig(pool_configs=[pool]), check_duplicate=True,
+                settings.NETWORK,
+                driver="bridge",
+                labels={settings.LABEL: "1"},
+                ipam=docker.types.IPAMConfig(pool_configs=[pool]),
+                check_duplicate=True,
             )
         except docker.errors.APIError as error:
             if "overlap" not in str(error).lower():

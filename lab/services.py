@@ -69,8 +69,11 @@ def start_registry() -> None:
     client = engine.client()
     volume = client.volumes.create(topology.REGISTRY, labels={settings.LABEL: "1"})
     container = client.containers.create(
-        rootfs.image("services"), ["docker-registry", "serve", "/registry.yml"], name=topology.REGISTRY,
-        hostname="registry", labels={settings.LABEL: "1", KEY: registry_key()},
+        rootfs.image("services"),
+        ["docker-registry", "serve", "/registry.yml"],
+        name=topology.REGISTRY,
+        hostname="registry",
+        labels={settings.LABEL: "1", KEY: registry_key()},
         volumes={volume.name: {"bind": "/var/lib/registry"}},
         **network.attach(topology.REGISTRY_ADDRESS),
     )
@@ -85,22 +88,28 @@ def start_web() -> None:
     """Start the web server."""
     client = engine.client()
     container = client.containers.create(
-        rootfs.image("services"), ["lighttpd", "-D", "-f", "/lighttpd.conf"], name=topology.WEB, hostname="web",
+        rootfs.image("services"),
+        ["lighttpd", "-D", "-f", "/lighttpd.conf"],
+        name=topology.WEB,
+        hostname="web",
         labels={settings.LABEL: "1", KEY: web_key()},
         volumes={str(path): {"bind": place, "mode": "ro"} for path, place in _trees().items()},
         **network.attach(topology.WEB_ADDRESS),
     )
     config = (settings.FILES / "services/lighttpd.conf").read_bytes()
     # The repository belongs to whoever built it, the server is root: git must be told that this is meant.
-    client.api.put_archive(container.id, "/", _files(**{
-        "lighttpd.conf": config, "etc__gitconfig": b"[safe]\n\tdirectory = *\n"}))
-    client.api.put_archive(container.id, "/", _links(
-        libnvidia_container=f"{TREES['toolkit']}/repository", whl=TREES["torch"]))
+    client.api.put_archive(
+        container.id, "/", _files(**{"lighttpd.conf": config, "etc__gitconfig": b"[safe]\n\tdirectory = *\n"})
+    )
+    client.api.put_archive(
+        container.id, "/", _links(libnvidia_container=f"{TREES['toolkit']}/repository", whl=TREES["torch"])
+    )
     container.start()
 
 
 def wait() -> None:
     """Wait until both answer."""
+
     def answers(url: str) -> bool:
         try:
             return requests.get(url, timeout=2).ok

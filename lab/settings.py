@@ -12,9 +12,11 @@ OVERLAY = CHECKOUT / "build/lab/catalog.yml"  # not in the inventory: Ansible wo
 
 NETWORK = "verl-lab"
 LABEL = "verl-provision.lab"  # on every container, volume and image of the lab
-SUBNETS = [os.environ["VERL_LAB_SUBNET"]] if "VERL_LAB_SUBNET" in os.environ else [
-    f"172.{second}.77.0/24" for second in (30, 29, 28, 27)
-]
+SUBNETS = (
+    [os.environ["VERL_LAB_SUBNET"]]
+    if "VERL_LAB_SUBNET" in os.environ
+    else [f"172.{second}.77.0/24" for second in (30, 29, 28, 27)]
+)
 REGISTRY_PORT = 5000
 
 GO_MINIMUM = (1, 25)

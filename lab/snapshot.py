@@ -45,6 +45,7 @@ class Snapshot:
 
 def snapshot(host: str) -> Snapshot:
     """Look at a host: packages, files, services, the Docker daemon, containers (with PID and start time), images."""
+
     def lines(command: str) -> tuple[str, ...]:
         return tuple(hosts.exec(host, command).out.splitlines())
 

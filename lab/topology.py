@@ -43,8 +43,22 @@ WEB = f"{settings.NETWORK}-web"
 REGISTRY_ADDRESS, WEB_ADDRESS = 10, 11
 
 _TOOLS = [
-    "systemd", "systemd-sysv", "dbus", "python3", "python3-apt", "python3-venv", "openssh-server", "sudo", "iproute2",
-    "ca-certificates", "procps", "git", "gnupg", "curl", "kmod", "pciutils",
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "python3",
+    "python3-apt",
+    "python3-venv",
+    "openssh-server",
+    "sudo",
+    "iproute2",
+    "ca-certificates",
+    "procps",
+    "git",
+    "gnupg",
+    "curl",
+    "kmod",
+    "pciutils",
 ]
 ROOTFS = {  # name: (Debian release, packages)
     "bookworm": ("bookworm", _TOOLS),
@@ -52,8 +66,26 @@ ROOTFS = {  # name: (Debian release, packages)
     "bookworm-docker": ("bookworm", [*_TOOLS, "docker.io"]),
     "trixie-docker": ("trixie", [*_TOOLS, "docker.io", "docker-cli"]),
     "services": ("bookworm", ["ca-certificates", "docker-registry", "git", "lighttpd"]),
-    "image": ("bookworm", ["ca-certificates", "python3", "python3-pip", "python3-venv", "python-is-python3", "git",
-                           "procps", "iproute2"]),
-    "builder": ("bookworm", ["ca-certificates", "gcc", "libc6-dev", "binutils", "debhelper", "dpkg-dev", "apt-utils",
-                             "gnupg", "git", "python3", "python3-pip", "python3-wheel", "python3-setuptools"]),
+    "image": (
+        "bookworm",
+        ["ca-certificates", "python3", "python3-pip", "python3-venv", "python-is-python3", "git", "procps", "iproute2"],
+    ),
+    "builder": (
+        "bookworm",
+        [
+            "ca-certificates",
+            "gcc",
+            "libc6-dev",
+            "binutils",
+            "debhelper",
+            "dpkg-dev",
+            "apt-utils",
+            "gnupg",
+            "git",
+            "python3",
+            "python3-pip",
+            "python3-wheel",
+            "python3-setuptools",
+        ],
+    ),
 }

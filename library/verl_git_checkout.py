@@ -116,9 +116,7 @@ class Checkout:
                 "{0} holds {1} changed file(s) ({2}{3}); they were left as they are.".format(
                     self.path, len(changed), shown, ", ..." if len(changed) > 5 else ""
                 ),
-                fix="cd {0} && git stash, or push them; or set verl_checkout_path to another folder".format(
-                    self.path
-                ),
+                fix="cd {0} && git stash, or push them; or set verl_checkout_path to another folder".format(self.path),
             )
         if head is None or head == self.mark().get("commit"):
             return

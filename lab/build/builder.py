@@ -7,8 +7,14 @@ from lab import engine, machine, settings
 from lab.build import rootfs
 
 
-def run(script: str, output: Path, *, mounts: dict[Path, str] | None = None, image: str | None = None,
-        environment: dict[str, str] | None = None) -> None:
+def run(
+    script: str,
+    output: Path,
+    *,
+    mounts: dict[Path, str] | None = None,
+    image: str | None = None,
+    environment: dict[str, str] | None = None,
+) -> None:
     """Run a shell script in the builder with OUTPUT at /out, the lab's files at /files and the machine's settings."""
     docker = engine.client()
     volumes = {str(output): {"bind": "/out", "mode": "rw"}, str(settings.FILES): {"bind": "/files", "mode": "ro"}}
@@ -22,9 +28,13 @@ def run(script: str, output: Path, *, mounts: dict[Path, str] | None = None, ima
     # What it leaves in /out belongs to whoever runs the lab.
     owner = f"chown -R {os.getuid()}:{os.getgid()} /out"
     container = docker.containers.create(
-        image or rootfs.image("builder"), ["sh", "-c", f"set -eu\ntrap '{owner}' EXIT\n{script}"], network_mode="host",
-        volumes=volumes, environment={"HOME": "/root", "LC_ALL": "C.UTF-8"} | (environment or {}),
-        working_dir="/out", labels={settings.LABEL: "1"},
+        image or rootfs.image("builder"),
+        ["sh", "-c", f"set -eu\ntrap '{owner}' EXIT\n{script}"],
+        network_mode="host",
+        volumes=volumes,
+        environment={"HOME": "/root", "LC_ALL": "C.UTF-8"} | (environment or {}),
+        working_dir="/out",
+        labels={settings.LABEL: "1"},
     )
     try:
         container.start()

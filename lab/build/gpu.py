@@ -35,7 +35,8 @@ def make() -> Path:
     """Give a folder with nvidia-smi and one NVML library for each machine of files/nvml."""
     header = gomodules.nvml_header()
     return cache.step(
-        "gpu", [settings.FILES / "nvml", header, SCRIPT],
+        "gpu",
+        [settings.FILES / "nvml", header, SCRIPT],
         lambda folder: builder.run(SCRIPT, folder, mounts={header.parent: "/nvml"}),
     )
 

@@ -37,6 +37,7 @@ def make() -> Path:
     requirements = settings.FILES / "image/requirements.txt"
     inputs = [requirements, SCRIPT, machine.pip_conf(), certificates, wheel.name, rootfs.make("image").parent.name]
     return cache.step(
-        "image-base", inputs,
+        "image-base",
+        inputs,
         lambda folder: builder.run(SCRIPT, folder, image=rootfs.image("image"), mounts={wheel: "/torch"}),
     )

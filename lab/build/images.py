@@ -38,7 +38,9 @@ def _registry(client: docker.DockerClient):
     """Start a registry that only the build talks to, at a free port of this machine."""
     config = (settings.FILES / "services/registry.yml").read_bytes()
     container = client.containers.create(
-        rootfs.image("services"), ["docker-registry", "serve", "/registry.yml"], labels={settings.LABEL: "1"},
+        rootfs.image("services"),
+        ["docker-registry", "serve", "/registry.yml"],
+        labels={settings.LABEL: "1"},
         ports={f"{settings.REGISTRY_PORT}/tcp": ("127.0.0.1", None)},
     )
     packed = io.BytesIO()

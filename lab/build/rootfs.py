@@ -15,13 +15,19 @@ def make(name: str) -> Path:
 
     def build(folder: Path) -> None:
         command = [
-            machine.need("mmdebstrap", "mmdebstrap"), "--quiet", "--variant=minbase", f"--include={','.join(packages)}",
+            machine.need("mmdebstrap", "mmdebstrap"),
+            "--quiet",
+            "--variant=minbase",
+            f"--include={','.join(packages)}",
             # A machine whose package index is a frozen snapshot has expired indexes; in the lab that's no matter.
             '--aptopt=Acquire::Check-Valid-Until "false"',
-            '--aptopt=Acquire::Languages "none"', "--dpkgopt=force-unsafe-io",
+            '--aptopt=Acquire::Languages "none"',
+            "--dpkgopt=force-unsafe-io",
             # The hosts install packages for real (the toolkit's .debs): no policy keeps their services from starting.
             "--customize-hook=rm -f $1/usr/sbin/policy-rc.d $1/etc/machine-id; touch $1/etc/machine-id",
-            suite, str(folder / "rootfs.tar"), *([mirror] if mirror else []),
+            suite,
+            str(folder / "rootfs.tar"),
+            *([mirror] if mirror else []),
         ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
@@ -42,7 +48,9 @@ def image(name: str) -> str:
         if not docker.images.list(f"{repository}:{version}"):
             with archive.open("rb") as file:
                 docker.api.import_image_from_stream(
-                    iter(lambda: file.read(1 << 20), b""), repository=repository, tag=version,
+                    iter(lambda: file.read(1 << 20), b""),
+                    repository=repository,
+                    tag=version,
                     changes=[f"LABEL {settings.LABEL}=1"],
                 )
     return f"{repository}:{version}"

@@ -25,8 +25,17 @@ def described() -> list[dict]:
     """Read the catalog's entries of the images that the lab has."""
     wanted = yaml.safe_load((settings.FILES / "image/images.yaml").read_text())
     entries = {e["ref"]: e for e in yaml.safe_load((settings.CHECKOUT / "catalog/images.yml").read_text())["images"]}
-    keys = ("ref", "torch", "cuda", "engines", "megatron_core", "transformer_engine", "flash_attn", "flashinfer",
-            "verl_inside")
+    keys = (
+        "ref",
+        "torch",
+        "cuda",
+        "engines",
+        "megatron_core",
+        "transformer_engine",
+        "flash_attn",
+        "flashinfer",
+        "verl_inside",
+    )
     return [{key: entries[ref][key] for key in keys} for ref in wanted]
 
 

@@ -71,7 +71,8 @@ def make() -> Path:
     root = Path(machine.output(str(go), "env", "GOROOT", cwd="/").strip())
     environment |= {"VERSIONS": " ".join(settings.TOOLKIT_VERSIONS), "MODULE": gomodules.TOOLKIT}
     return cache.step(
-        "toolkit", [settings.TOOLKIT_VERSIONS, SCRIPT],
+        "toolkit",
+        [settings.TOOLKIT_VERSIONS, SCRIPT],
         lambda folder: builder.run(SCRIPT, folder, mounts={root: "/usr/local/go"}, environment=environment),
     )
 

@@ -17,6 +17,7 @@ def make() -> Path:
     """Give a folder laid out as PyTorch's own package index is: cpu/torch/*.whl."""
     versions = {"TORCH": settings.TORCH, "CUDA_RUNTIME": settings.CUDA_RUNTIME}
     return cache.step(
-        "torch", [versions, SCRIPT, settings.FILES / "image/slim_torch.py"],
+        "torch",
+        [versions, SCRIPT, settings.FILES / "image/slim_torch.py"],
         lambda folder: builder.run(SCRIPT, folder, environment=versions),
     )

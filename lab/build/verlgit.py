@@ -36,6 +36,7 @@ git -C /out/verl.git update-server-info
 def make() -> Path:
     """Give the folder that holds verl.git."""
     return cache.step(
-        "verl-git", [settings.VERL_RELEASES, SCRIPT, settings.FILES / "git"],
+        "verl-git",
+        [settings.VERL_RELEASES, SCRIPT, settings.FILES / "git"],
         lambda folder: builder.run(SCRIPT, folder, environment={"RELEASES": " ".join(settings.VERL_RELEASES)}),
     )

@@ -16,8 +16,12 @@ pytestmark = pytest.mark.lab
 
 GPU_HOSTS = [host for host in topology.HOSTS.values() if host.machine]
 WITH_DOCKER = [host for host in topology.HOSTS.values() if host.docker]
-PACKAGES = ("nvidia-container-toolkit", "nvidia-container-toolkit-base", "libnvidia-container-tools",
-            "libnvidia-container1")
+PACKAGES = (
+    "nvidia-container-toolkit",
+    "nvidia-container-toolkit-base",
+    "libnvidia-container-tools",
+    "libnvidia-container1",
+)
 KEYRING = "/usr/share/keyrings/nvidia-container-toolkit-keyring.gpg"
 SOURCE = "/etc/apt/sources.list.d/nvidia-container-toolkit.list"
 OLDER = {
@@ -65,9 +69,16 @@ def test_hosts_run_systemd_without_a_failed_unit(host):
 def test_ssh_opens_with_the_inventory_and_the_rights_are_as_planned(host):
     inventory = yaml.safe_load((settings.INVENTORY / "hosts.yml").read_text())["all"]
     variables = inventory["vars"]
-    command = ["ssh", *shlex.split(variables["ansible_ssh_common_args"]), "-o", "BatchMode=yes", "-i",
-               variables["ansible_ssh_private_key_file"], f"{host.user}@{network.address(host.address)}",
-               "id -un; sudo -n true && echo root; command -v docker"]
+    command = [
+        "ssh",
+        *shlex.split(variables["ansible_ssh_common_args"]),
+        "-o",
+        "BatchMode=yes",
+        "-i",
+        variables["ansible_ssh_private_key_file"],
+        f"{host.user}@{network.address(host.address)}",
+        "id -un; sudo -n true && echo root; command -v docker",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     lines = done.stdout.split()
     assert lines[0] == host.user
@@ -125,7 +136,8 @@ def test_registry_has_the_stand_ins_under_their_real_names():
     for entry in overlay:
         name, _, tag = entry["ref"].rpartition(":")
         answer = requests.get(
-            f"http://{network.registry()}/v2/{name}/manifests/{tag}", timeout=10,
+            f"http://{network.registry()}/v2/{name}/manifests/{tag}",
+            timeout=10,
             headers={"Accept": "application/vnd.docker.distribution.manifest.v2+json"},
         )
         assert answer.headers["Docker-Content-Digest"] == entry["digest"]
@@ -144,8 +156,11 @@ def test_a_tag_can_be_taken_away():
 
 def test_git_serves_verls_releases(tmp_path):
     url = f"http://{network.web_address()}/verl.git"
-    subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", "v0.9.1", url, tmp_path / "verl"], check=True,
-                   capture_output=True)
+    subprocess.run(
+        ["git", "clone", "-q", "--depth", "1", "--branch", "v0.9.1", url, tmp_path / "verl"],
+        check=True,
+        capture_output=True,
+    )
     assert (tmp_path / "verl/verl/version/version").read_text().strip() == "0.9.1"
     assert (tmp_path / "verl/setup.py").exists()
     assert os.access(tmp_path / "verl/scripts/install_vllm_sglang_mcore.sh", os.X_OK)
@@ -190,8 +205,11 @@ def test_from_bare_docker_to_verl_in_a_container_with_the_write_ups_flags(fresh)
     image = f"{network.registry()}/verlai/verl:vllm024.latest"
     hosts.exec(fresh, f"docker pull -q {image}")
     hosts.exec(fresh, f"git clone -q --branch v0.9.1 http://{network.web_address()}/verl.git /srv/verl")
-    hosts.exec(fresh, "docker create --runtime=nvidia --gpus all --net=host --shm-size=10g --cap-add=SYS_ADMIN "
-                      f"-v /srv/verl:/workspace/verl --name verl {image} sleep infinity")
+    hosts.exec(
+        fresh,
+        "docker create --runtime=nvidia --gpus all --net=host --shm-size=10g --cap-add=SYS_ADMIN "
+        f"-v /srv/verl:/workspace/verl --name verl {image} sleep infinity",
+    )
     hosts.exec(fresh, "docker start verl")
     assert len(hosts.exec(fresh, "docker exec verl nvidia-smi -L").out.splitlines()) == 8
     # Not in /workspace, where the mounted checkout itself looks like a package.
@@ -199,8 +217,11 @@ def test_from_bare_docker_to_verl_in_a_container_with_the_write_ups_flags(fresh)
     hosts.exec(fresh, "docker exec -w /workspace/verl verl pip install --no-deps -e .")
     said = hosts.exec(fresh, "docker exec -w / verl python -c 'import verl; print(verl.__version__)'").out
     assert said.split()[-1] == "0.9.1"
-    torch = hosts.exec(fresh, "docker exec verl python -c 'import torch; print(torch.__version__, torch.version.cuda, "
-                              "torch.backends.cudnn.enabled, torch.backends.cudnn.version())'").out
+    torch = hosts.exec(
+        fresh,
+        "docker exec verl python -c 'import torch; print(torch.__version__, torch.version.cuda, "
+        "torch.backends.cudnn.enabled, torch.backends.cudnn.version())'",
+    ).out
     assert torch.split()[-4:] == ["2.11.0+cu130", "13.0", "True", "91900"]
 
     # The older images, with the releases that they served. hiyouga's has a verl of its own.
@@ -208,11 +229,15 @@ def test_from_bare_docker_to_verl_in_a_container_with_the_write_ups_flags(fresh)
         tree = f"/srv/verl-{release}"
         hosts.exec(fresh, f"git clone -q --branch v{release} http://{network.web_address()}/verl.git {tree}")
         script = "pip install -q --no-deps -e . && cd / && python -c 'import verl; print(verl.__version__)'"
-        said = hosts.exec(fresh, f"docker run --rm --net=host -v {tree}:/workspace/verl -w /workspace/verl "
-                                 f"{network.registry()}/{ref} sh -c {shlex.quote(script)}")
+        said = hosts.exec(
+            fresh,
+            f"docker run --rm --net=host -v {tree}:/workspace/verl -w /workspace/verl "
+            f"{network.registry()}/{ref} sh -c {shlex.quote(script)}",
+        )
         assert said.out.split()[-1] == release
-    inside = hosts.exec(fresh, f"docker run --rm -w / {network.registry()}/{HIYOUGA} "
-                               "python -c 'import verl; print(verl.__version__)'")
+    inside = hosts.exec(
+        fresh, f"docker run --rm -w / {network.registry()}/{HIYOUGA} python -c 'import verl; print(verl.__version__)'"
+    )
     assert inside.out.split()[-1] == "0.3.0.post1"
 
     changed = before.difference(snapshot(fresh))

@@ -64,10 +64,9 @@ def cudnn_answers(metadata: str) -> dict[str, str]:
     """Write the functions by which cuDNN says its version: the one that torch asks for, 9.19.0 or 91900."""
     major, minor, patch = map(int, re.search(r"nvidia-cudnn-cu\d+==(\d+)\.(\d+)\.(\d+)", metadata).groups())
     return {
-        "cudnnGetVersion": "unsigned long cudnnGetVersion(void) "
-                           f"{{ return {major * 10000 + minor * 100 + patch}; }}\n",
+        "cudnnGetVersion": f"unsigned long cudnnGetVersion(void) {{ return {major * 10000 + minor * 100 + patch}; }}\n",
         "cudnnGetProperty": f"static const int v[] = {{{major}, {minor}, {patch}}};\n"
-                            "int cudnnGetProperty(int which, int *value) { *value = v[which]; return 0; }\n",
+        "int cudnnGetProperty(int which, int *value) { *value = v[which]; return 0; }\n",
     }
 
 

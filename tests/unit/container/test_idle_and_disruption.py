@@ -159,7 +159,11 @@ def test_the_start_limit_is_reset(module, docker):
     said = "Job for docker.service failed. start-limit-hit"
     docker.systemctl.says(["restart", "docker"], err=said, rc=1, times=1).says(["reset-failed"]).says(["restart"])
     assert module("verl_disruption", {"action": "restart"})["changed"]
-    assert docker.systemctl.calls == [["restart", "docker"], ["reset-failed", "docker", "docker.socket"], ["restart", "docker"]]
+    assert docker.systemctl.calls == [
+        ["restart", "docker"],
+        ["reset-failed", "docker", "docker.socket"],
+        ["restart", "docker"],
+    ]
 
 
 def test_live_restore_is_looked_at_before_the_restart(module, docker):
