@@ -7,6 +7,7 @@ from lab.build import images, toolkit
 from lab.topology import HOSTS
 
 HEADER = "# Written by `python -m lab up`; removed by `python -m lab down`.\n"
+SSH = "-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o IdentitiesOnly=yes -o LogLevel=ERROR"
 
 
 def write() -> None:
@@ -20,7 +21,7 @@ def write() -> None:
         }
     variables = {
         "ansible_ssh_private_key_file": str(keys.private_key()),
-        "ansible_ssh_common_args": "-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o IdentitiesOnly=yes -o LogLevel=ERROR",
+        "ansible_ssh_common_args": SSH,
         "verl_probe_root": "/opt/lab/probe",
         "verl_mirror_registry": network.registry(),
         "verl_mirror_git": f"{web}/verl.git",

@@ -12,7 +12,7 @@ from verl_provision.decide import plan as decide
 from verl_provision.decide import preflight
 from verl_provision.plain import to_plain
 
-# In the order of the playbook. The first element of a role variable's name that a user may set himself.
+# In the order of the playbook.
 STEPS = (
     "nvidia_driver",
     "docker_engine",
@@ -59,12 +59,11 @@ def collect(variables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dic
     raw: dict[str, Any] = {}
     settings: dict[str, dict[str, Any]] = {}
     for key in sorted(variables):
-        if key.startswith("verl_") and not key.startswith("verl_checkout_"):
+        role = next((role for role in ROLES if key.startswith(role + "_")), None)
+        if role:
+            settings.setdefault(role, {})[str(key)] = to_plain(variables[key])
+        elif key.startswith("verl_"):
             raw[str(key)] = to_plain(variables[key])
-            continue
-        for role in ROLES:
-            if key.startswith(role + "_"):
-                settings.setdefault(role, {})[str(key)] = to_plain(variables[key])
     return raw, settings
 
 

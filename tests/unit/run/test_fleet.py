@@ -63,9 +63,19 @@ def test_the_cluster_group_is_the_number_of_nodes():
 
 
 def test_role_variables_of_the_user_are_settings_by_role():
-    raw, settings = fleet.collect({"training_container_shm_size": "64g", "verl_engine": "sglang", "other": 1})
+    raw, settings = fleet.collect(
+        {
+            "training_container_shm_size": "64g",
+            "verl_engine": "sglang",
+            "verl_shell_path": "~/bin/verl-shell",
+            "other": 1,
+        }
+    )
     assert raw == {"verl_engine": "sglang"}
-    assert settings == {"training_container": {"training_container_shm_size": "64g"}}
+    assert settings == {
+        "training_container": {"training_container_shm_size": "64g"},
+        "verl_shell": {"verl_shell_path": "~/bin/verl-shell"},
+    }
 
 
 def test_unreachable_and_broken_hosts_are_set_apart_and_the_rest_is_planned():
