@@ -39,7 +39,7 @@ options:
   backend:
     description: What verl runs in.
     type: str
-    choices: [source, docker, podman]
+    choices: [source, docker, podman, apptainer]
     default: source
   prefix:
     description: The source environment's prefix.
@@ -165,7 +165,7 @@ ARGUMENTS = {
     "state_dir": {"type": "path", "default": "~/.local/state/verl-provision"},
     "key": {"type": "str", "default": "", "no_log": False},
     "level": {"type": "str", "choices": LEVELS, "default": "import"},
-    "backend": {"type": "str", "choices": ["source", "docker", "podman"], "default": "source"},
+    "backend": {"type": "str", "choices": ["source", "docker", "podman", "apptainer"], "default": "source"},
     "prefix": {"type": "path", "default": "~/verl"},
     "container": {"type": "str", "default": "verl"},
     "engine_command": {"type": "list", "elements": "str", "default": []},
@@ -190,6 +190,9 @@ def command(options):
     """The command that takes the script on standard input."""
     if options["backend"] == "source":
         return [os.path.join(options["prefix"], "env", "bin", "python"), "-"]
+    if options["backend"] == "apptainer":
+        # No container stays: verl-shell starts each command in the image, with what it needs mounted.
+        return list(options["engine_command"] or [os.path.expanduser("~/.local/bin/verl-shell")]) + ["python3", "-"]
     engine = list(options["engine_command"] or [options["backend"]])
     inside = ["-w", options["workdir"]] if options["workdir"] else []
     return engine + ["exec", "-i"] + inside + [options["container"], "python3", "-"]
@@ -202,6 +205,9 @@ def advice(options):
         stamp = os.path.join(options["state_dir"], "source_environment.json")
         repair = "rm %s, then %s: it looks at every package and mends the environment" % (stamp, again)
         return repair, again
+    if options["backend"] == "apptainer":
+        images = os.path.join(options["prefix"], "images")
+        return ("rm %s/*.sif, then %s: it pulls the image again" % (images, again),) * 2
     engine = " ".join(options["engine_command"] or [options["backend"]])
     recreate = "%s rm -f %s (when nothing runs in it), then %s" % (engine, options["container"], again)
     return recreate, recreate

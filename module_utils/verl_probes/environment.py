@@ -109,6 +109,13 @@ def checkout(host):
     return facts
 
 
+def sif_images(host):
+    """Files of images that Apptainer can run and whose pull ended."""
+    folder = os.path.join(host.prefix, "images")
+    names = host.listdir(host.file(folder))
+    return [os.path.join(folder, name) for name in sorted(names) if name.endswith(".sif") and name + ".json" in names]
+
+
 def verl_shell(host, home):
     """The command that opens the environment, and the key of the plan that wrote it; None where it isn't there."""
     path = os.path.join(home, ".local/bin/verl-shell")
@@ -122,6 +129,9 @@ def probe(host, user):
         found["managers"][name] = host.guard(name, manager, host, name, user["home"])
     found["source_environment"] = host.guard("source_environment", source_environment, host)
     found["verl_checkout"] = host.guard("verl_checkout", checkout, host)
+    images = host.guard("sif_images", sif_images, host)
+    if images:
+        found["sif_images"] = images
     shell = host.guard("verl_shell", verl_shell, host, user["home"])
     if shell:
         found["verl_shell"] = shell

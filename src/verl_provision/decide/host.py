@@ -116,6 +116,7 @@ class Host:
     engine_free_gb: float | None
     home_free_gb: float | None
     container: Container | None
+    sif_images: frozenset[str]
     shell_key: str | None  # of verl-shell; None where it isn't there
     checkout: dict[str, Any] | None
     source: dict[str, Any] | None
@@ -189,6 +190,7 @@ def read(facts: Any, world: World) -> Host:
         engine_free_gb=number(engine_disk.get("free_gb")),
         home_free_gb=number(mapping(disk.get("home")).get("free_gb")),
         container=_container(facts.get("container")),
+        sif_images=frozenset(texts(facts.get("sif_images"))),
         shell_key=text(mapping(facts.get("verl_shell")).get("key")),
         checkout=facts.get("verl_checkout") if isinstance(facts.get("verl_checkout"), dict) else None,
         source=facts.get("source_environment") if isinstance(facts.get("source_environment"), dict) else None,

@@ -224,7 +224,7 @@ def _image(decision: Decision, wishes: Wishes) -> dict[str, Any] | None:
     return {
         "id": image.id,
         "ref": image.ref,
-        "pull_ref": stepping.pull_reference(image, wishes),
+        "pull_ref": stepping.pull_reference(image, wishes, decision.backend),
         "digest": image.digest,
         "tier": decision.tier,
         "cuda": versions.minor(image.cuda) if image.cuda else None,

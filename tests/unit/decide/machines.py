@@ -86,7 +86,9 @@ def settle(facts: dict[str, Any], planned: dict[str, Any]) -> dict[str, Any]:
             done["engines"]["docker"]["runtimes"] = ["nvidia", "runc"]
         if name == "disruption" and args["action"] != "reload":
             done["engines"]["docker"]["gpus_flag"] = True
-        if name == "container_image":
+        if name == "container_image" and "file" in args:
+            done["sif_images"] = [args["file"]]
+        elif name == "container_image":
             done["images"].append({"refs": [args["pull_ref"]], "digests": [], "id": "sha256:1", "size_gb": 30.0})
         if name == "verl_checkout":
             done["verl_checkout"] = {"path": args["path"], "commit": "c" * 40, "tag": args["version"], "dirty": False}

@@ -126,8 +126,10 @@ def test_apptainer_gets_gpus_mounts_and_the_image(bench):
         bench, "pwd", backend="apptainer", image=image, gpu=True, binds=["/home/a b/verl/src:/workspace/verl"]
     )
     assert done.returncode == 0, done.stderr
-    assert call == ["exec", "--writable-tmpfs", "--pwd", "/workspace/verl", "--nv", "--bind",
-                    "/home/a b/verl/src:/workspace/verl", image, "pwd"]  # fmt: skip
+    assert call == [
+        "exec", "--cleanenv", "--env", "PYTHONNOUSERSITE=1", "--env", "PYTHONPATH=/workspace/verl",
+        "--pwd", "/workspace/verl", "--nv", "--bind", "/home/a b/verl/src:/workspace/verl", image, "pwd",
+    ]  # fmt: skip
 
 
 def test_the_source_environment_comes_first_on_the_path(bench):
