@@ -1,20 +1,32 @@
 """`verl-provision plan | up | verify`: the playbooks, with exit statuses that a script can tell apart."""
 
 import argparse
+import contextlib
+import json
 import os
+import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import ansible_runner
+from rich.console import Console
+
+from verl_provision.cli.board import Board
+from verl_provision.cli.progress import Run
+from verl_provision.report import html, latest, markdown, text
 
 ROOT = Path(__file__).resolve().parents[3]
+REPORTS = ROOT / "reports"
 PLAYBOOKS = {
     "plan": ("playbooks/plan.yml", "look at the hosts and show what would be done; nothing is changed"),
     "up": ("site.yml", "take the hosts to a verified verl environment"),
     "verify": ("playbooks/verify.yml", "verify again what is there; nothing is applied"),
 }
+STOPPED = """stopped. What was done stays done and isn't done again; the rest wasn't begun. A pull that runs on a host
+goes on there."""
 USAGE_ERRORS = {1, 4, 5, 250}  # ansible-playbook: error, parser error, bad options, unexpected error
 
 
@@ -26,6 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         if name == "up":
             parser.add_argument("--check", action="store_true", help="change nothing, show what would be changed")
             parser.add_argument("--diff", action="store_true", help="show how files would change")
+            parser.add_argument("--raw", action="store_true", help="show Ansible's own output, task by task")
         parser.set_defaults(run=run)
 
 
@@ -62,7 +75,13 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     flags = [f"--{flag}" for flag in ("check", "diff") if getattr(arguments, flag, False)]
     playbook = PLAYBOOKS[arguments.command][0]
-    result = execute(playbook, str(inventory), arguments.limit, extra, " ".join(flags))
+    watched = arguments.command == "up" and not arguments.raw and not arguments.diff
+    go = watch if watched else execute
+    result = go(playbook, str(inventory), arguments.limit, extra, " ".join(flags))
+    if watched and result.status == "canceled":
+        again = " ".join(["verl-provision", *sys.argv[1:]])
+        print(f"{STOPPED} To resume: {again}", file=sys.stderr)
+        return 1
     if result.rc == 0:
         return 0
     return 2 if result.rc in USAGE_ERRORS else 1
@@ -91,3 +110,97 @@ def execute(
         )
         result.said = result.stdout.read() if how.get("quiet") else ""
     return result
+
+
+def watch(
+    playbook: str, inventory: str, limit: str | None, wishes: dict[str, str], flags: str = ""
+) -> ansible_runner.Runner:
+    """Run a playbook with the board where there is a terminal, with plain lines where there is none."""
+    state = Run(time.monotonic())
+    stop = Stop()
+    before = set(latest.runs(REPORTS))
+    console = Console()
+    with stop, Board(console, time.monotonic) if console.is_terminal else contextlib.nullcontext() as board:
+        if board:
+            board.run = state
+
+        def handle(event: dict[str, Any]) -> bool:
+            for line in state.take(event, time.monotonic()):
+                if not board:
+                    print(line, flush=True)
+            return True  # ansible-runner keeps the event
+
+        result = execute(
+            playbook,
+            inventory,
+            limit,
+            wishes,
+            flags,
+            quiet=True,
+            event_handler=handle,
+            cancel_callback=stop.asked_twice,
+        )
+        state.finish(time.monotonic())
+    if stop.asked:
+        result.status = "canceled"
+    new = sorted(set(latest.runs(REPORTS)) - before)
+    report = latest.read(REPORTS, new[-1]) if new else None
+    if report:
+        report["run"]["timeline"] = state.timeline
+        keep(REPORTS / new[-1], report, result.said)
+        print("\n".join(text.report_lines(report, f"reports/{new[-1]}/report.html")))
+    elif not stop.asked:
+        print(result.said)  # it ended before there was anything to report: Ansible says why
+    return result
+
+
+def keep(folder: Path, report: dict[str, Any], said: str) -> None:
+    """Add to a run's files what only its watcher knows: where the time went, and what Ansible said."""
+    previous = latest.before(folder.parent, report)
+    for name, content in {
+        "ansible.log": said,
+        "report.json": json.dumps(report, indent=4, ensure_ascii=False) + "\n",
+        "report.md": markdown.render(report, previous),
+        "report.html": html.render(report, previous),
+    }.items():
+        (folder / name).write_text(content, encoding="utf-8")
+
+
+class Stop:
+    """Ctrl-C, as a context: once lets Ansible end what it does, twice ends Ansible."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.before: Any = None
+
+    def __enter__(self) -> "Stop":
+        self.before = signal.signal(signal.SIGINT, self._pressed)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self.before)
+
+    @property
+    def asked(self) -> bool:
+        """Whether it was pressed."""
+        return self.times > 0
+
+    def asked_twice(self) -> bool:
+        """Whether it was pressed again."""
+        return self.times > 1
+
+    def _pressed(self, *_: object) -> None:
+        self.times += 1
+        if self.times == 1:
+            for child in children(os.getpid()):
+                with contextlib.suppress(OSError):
+                    os.kill(child, signal.SIGINT)  # ansible-playbook has a terminal of its own, so this key isn't its
+
+
+def children(pid: int) -> list[int]:
+    """The processes that `pid` started."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(number) for number in path.read_text().split()]
+    return found
