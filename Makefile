@@ -53,6 +53,10 @@ lint: setup-dev  ## ansible-lint (production), ruff, yamllint, shellcheck
 test: setup-dev  ## Everything a change must pass
 	scripts/test
 
+.PHONY: test-long
+test-long: setup-dev  ## The long proofs; docs/proofs.md says what the last runs showed
+	$(BIN)/pytest tests -m slow $(ARGS)
+
 .PHONY: docs
 docs: setup-dev  ## Write the generated parts of the documentation
 	$(BIN)/python -m verl_provision.docs

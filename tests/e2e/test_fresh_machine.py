@@ -63,3 +63,9 @@ def test_a_missing_prerequisite_is_named_with_its_apt_line(machine):
     run = machine.run("scripts/prerequisites python3.99")
     assert run.returncode != 0
     assert "apt-get install -y python3 python3-venv" in run.stdout
+
+
+@pytest.mark.slow
+def test_the_fast_tests_pass_there_too(machine):
+    run = machine.run("make unit")
+    assert run.returncode == 0, run.stdout[-8000:]
