@@ -58,8 +58,8 @@ options:
     type: str
     default: ''
   job_dir:
-    description: Where the job file of a running pull lies. The temporary directory of the host where it's
-      empty.
+    description: Where the job file of a running pull lies. Where it's empty, C(/run/verl-provision) for
+      root and C(~/.cache/verl-provision) for others.
     type: path
   phase:
     description:
@@ -144,7 +144,9 @@ class Image:
         self.digest = self.want["digest"]
         self.pull_ref = self.want["pull_ref"] or self.name
         self.exact = "{0}@{1}".format(repository(self.pull_ref), self.digest) if self.digest else self.pull_ref
-        folder = self.want["job_dir"] or os.path.join(tempfile.gettempdir(), "verl-provision-{0}".format(os.getuid()))
+        # Never below /tmp, where somebody else could have made the folder first.
+        own = "/run/verl-provision" if os.getuid() == 0 else "~/.cache/verl-provision"
+        folder = self.want["job_dir"] or own
         key = hashlib.sha256(self.exact.encode()).hexdigest()[:16]
         self.job_path = os.path.join(os.path.expanduser(folder), "pull-{0}.json".format(key))
 
@@ -234,8 +236,16 @@ class Image:
         if job and job.get("alive") and job.get("state") in ("pulling", "waiting"):
             return
         self.check_disk()
-        env, _folder = self.login()
-        pull.background(self.engine.name, self.exact, self.job_path, self.want["attempts"], self.want["delay"], env=env)
+        env, folder = self.login()
+        pull.background(
+            self.engine.name,
+            self.exact,
+            self.job_path,
+            self.want["attempts"],
+            self.want["delay"],
+            env=env,
+            remove=folder,
+        )
 
     def wait(self, seconds):
         """Return the job after at most `seconds`, sooner where it ends."""

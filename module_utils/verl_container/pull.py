@@ -13,6 +13,7 @@ import pty
 import random
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -265,9 +266,12 @@ def pull(engine, reference, path, attempts=5, delay=10, sleep=time.sleep, env=No
     return job
 
 
-def background(engine, reference, path, attempts=5, delay=10, env=None):
-    """Start `pull` as a process of its own that outlives this one; returns when its job file is there."""
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+def background(engine, reference, path, attempts=5, delay=10, env=None, remove=None):
+    """Start `pull` as a process of its own that outlives this one; returns when its job file is there.
+
+    `remove` is a folder that goes away with it: the configuration that holds a registry's login.
+    """
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     if os.path.exists(path):
         os.unlink(path)
     first = os.fork()
@@ -301,4 +305,6 @@ def background(engine, reference, path, attempts=5, delay=10, env=None):
                 },
             )
     finally:
+        if remove:
+            shutil.rmtree(remove, ignore_errors=True)
         os._exit(0)

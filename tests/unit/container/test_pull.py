@@ -181,3 +181,19 @@ def test_the_password_goes_in_by_standard_input_and_stays_nowhere(module, fake, 
     assert "hunter2-canary" not in json.dumps(answer)
     assert "hunter2-canary" not in json.dumps(docker.calls)
     assert docker.called("login") == [["login", "--username", "u", "--password-stdin", "mirror:5000"]]
+
+
+def test_the_login_goes_away_with_the_pull(module, fake, tmp_path, monkeypatch):
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    docker = fake("docker").says(["images"]).says(["login"]).says(["pull"], out="unauthorized: no\n", rc=1)
+    args = {**ARGS, "username": "u", "password": "hunter2-canary", "job_dir": str(tmp_path / "jobs")}
+    answer = module("verl_image", args)
+    assert answer["failed"]
+    assert len(docker.called("pull")) == 1
+    deadline = time.time() + 5
+    while list(tmp_path.glob("verl-login-*")) and time.time() < deadline:
+        time.sleep(0.05)
+    assert list(tmp_path.glob("verl-login-*")) == []
+    assert "hunter2-canary" not in "".join(path.read_text() for path in (tmp_path / "jobs").iterdir())
