@@ -465,6 +465,9 @@ class Build:
         code, text = self._call([self.env.python, "-m", "pip"] + arguments, stage, index=index)
         if code:
             what, fix = explain_pip(text, code)
+            if what == "a download was cut off" and not self.options["pip_cache_dir"]:
+                # An older pip may have kept the piece; it would be served again by the next run.
+                shutil.rmtree(os.path.join(self.env.prefix, ".cache", "pip"), ignore_errors=True)
             named = [a for i, a in enumerate(arguments) if i and a[0] != "-" and arguments[i - 1] != "-c"][:8]
             raise BuildFailure(
                 "pip could not install %s: %s" % (" ".join(named), what), fix, stage=stage, tail=telling_lines(text)

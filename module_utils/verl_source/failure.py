@@ -42,6 +42,12 @@ _CAUSES = [
         "check the mirror, then run again",
     ),
     (
+        # Older pips take what came before the cut for the whole file.
+        r"Wheel '.*' located at .* is invalid|has an invalid wheel|BadZipFile|File is not a zip file",
+        "a download was cut off",
+        "check the network, then run again: what has been installed so far is kept",
+    ),
+    (
         r"requires a different Python|Requires-Python",
         "there is no build of it for this Python",
         "choose another interpreter with source_environment_python, or another verl release",
