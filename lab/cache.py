@@ -1,5 +1,6 @@
 """Build steps, kept by the hash of what they are made from."""
 
+import ast
 import fcntl
 import hashlib
 import logging
@@ -17,6 +18,12 @@ from lab import settings
 log = logging.getLogger("lab")
 
 
+def _content(path: Path) -> bytes:
+    """Give what counts of a file: of a Python program what it does, not how it's laid out."""
+    data = path.read_bytes()
+    return ast.dump(ast.parse(data)).encode() if path.suffix == ".py" else data
+
+
 def digest_of(*inputs: object) -> str:
     """Hash texts and files (folders with all they hold) to a short key."""
     total = hashlib.sha256()
@@ -24,7 +31,7 @@ def digest_of(*inputs: object) -> str:
         if isinstance(item, Path):
             for path in sorted(item.rglob("*")) if item.is_dir() else [item]:
                 if path.is_file() and "__pycache__" not in path.parts:
-                    total.update(f"{path.name}\0{path.stat().st_mode & 0o111}\0".encode() + path.read_bytes())
+                    total.update(f"{path.name}\0{path.stat().st_mode & 0o111}\0".encode() + _content(path))
         else:
             total.update(repr(item).encode())
         total.update(b"\1")

@@ -1,13 +1,24 @@
 """Write the inventory of the lab that is up, and its overlay of the catalog."""
 
+import json
+
 import yaml
 
 from lab import keys, network, settings
-from lab.build import images, toolkit
+from lab.build import imagebase, images, toolkit
 from lab.topology import HOSTS
 
 HEADER = "# Written by `python -m lab up`; removed by `python -m lab down`.\n"
+SHARED = ("tensordict", "transformers", "transfer_queue")  # the same in all stand-ins, whatever the real ones have
 SSH = "-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o IdentitiesOnly=yes -o LogLevel=ERROR"
+
+
+def _overlay() -> dict:
+    """Give the lab's overlay of the catalog: what its stand-ins are."""
+    packages = json.loads((imagebase.make() / "packages.json").read_text())
+    versions = {package["name"].lower(): package["version"] for package in packages}
+    inside = {"python": "3.11"} | {key: versions[key.replace("_", "")] for key in SHARED}
+    return {"images": [line | inside for line in json.loads((images.make() / "overlay.json").read_text())]}
 
 
 def write() -> None:
@@ -36,7 +47,7 @@ def write() -> None:
     document = {"all": {"vars": variables, "children": groups}}
     (settings.INVENTORY / "hosts.yml").write_text(HEADER + yaml.safe_dump(document, sort_keys=False, width=200))
     settings.OVERLAY.parent.mkdir(parents=True, exist_ok=True)
-    overlay = yaml.safe_dump(images.overlay(), sort_keys=False, width=200)
+    overlay = yaml.safe_dump(_overlay(), sort_keys=False, width=200)
     settings.OVERLAY.write_text(f"{HEADER}# What the lab's stand-in images are.\n{overlay}")
 
 

@@ -14,7 +14,6 @@ from lab.build import builder, imagebase, rootfs, standins
 from lab.waiting import until
 
 VERL_SCRIPT = "python3 -m pip install -q --no-deps --no-compile --target /out verl==0.3.0.post1 && rm -rf /out/bin"
-SHARED = ("tensordict", "transformers", "transfer_queue")  # the same in all stand-ins, whatever the real ones have
 TYPES = "application/vnd.docker.distribution.manifest.v2+json"
 
 
@@ -117,11 +116,3 @@ def make() -> Path:
     base = imagebase.make()
     inputs = [base.name, standins.described(), _verl().name, Path(standins.__file__), Path(__file__)]
     return cache.step("images", inputs, _make)
-
-
-def overlay() -> dict:
-    """Give the lab's overlay of the catalog: what its stand-ins are."""
-    packages = json.loads((imagebase.make() / "packages.json").read_text())
-    versions = {package["name"].lower(): package["version"] for package in packages}
-    inside = {"python": "3.11"} | {key: versions[key.replace("_", "")] for key in SHARED}
-    return {"images": [line | inside for line in json.loads((make() / "overlay.json").read_text())]}
