@@ -181,6 +181,10 @@ def source_environment(planner: Planner) -> None:
         reason = f"verl at {args['checkout']} is to be another one"
     if not reason:
         return
+    if manager != "venv" and not host.source:
+        fetched = f", fetched into {planner.prefix}," if download else ""
+        because = f"verl_source_manager {manager}" if wishes.source_manager == manager else "no Python of the host fits"
+        reason += f"; {manager}{fetched} brings Python {args['python_version']}: {because}"
     working = host.source and host.source.get("python_ok") is True and (host.gpu_processes or host.ray_busy)
     if gpu and working and not wishes.disrupt:
         planner.defer("source_environment", "rebuild", "code_in_use", f"{reason}; {'; '.join(planner.busy)}")
@@ -577,6 +581,8 @@ def verl_shell(planner: Planner) -> None:
     )
     planner.out.shell = str(args["path"])
     key = step_key("verl_shell", args)
-    if host.shell_key != key:
-        there = "is for another environment" if host.shell_key else "is not there"
+    usual = args["path"] == f"{host.home.rstrip('/')}/{SHELL}"
+    found = host.shell_key if usual else planner.stamp("verl_shell")
+    if found != key:
+        there = "is for another environment" if found else "is not there"
         planner.add("verl_shell", f"{args['path']} {there}", args)

@@ -80,6 +80,7 @@ def report_lines(report: dict[str, Any], path: str) -> list[str]:
     lines = table(rows, ["HOST", "STATE", "VERL", "BACKEND", "WHAT"])
     for name, host in list(report["hosts"].items())[:FEW]:
         lines += check_lines(name, host)
+        lines += shell_lines(name, host)
     lines += ["", f"report: {path}"]
     return lines
 
@@ -88,6 +89,12 @@ def report_row(name: str, host: dict[str, Any]) -> list[str]:
     """One host's row of the report."""
     plan = host["plan"] or {}
     return [name, host["state"], plan.get("verl_version") or "-", plan.get("backend") or "-", host["reason"]]
+
+
+def shell_lines(name: str, host: dict[str, Any]) -> list[str]:
+    """How to get into what was verified."""
+    shell = (host["plan"] or {}).get("shell")
+    return [f"  {name} shell in the environment: {shell}"] if shell and host["state"] == "verified" else []
 
 
 def check_lines(name: str, host: dict[str, Any]) -> list[str]:

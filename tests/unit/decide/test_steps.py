@@ -505,6 +505,15 @@ def test_verl_shell_is_written_where_it_is_missing_or_for_another_environment():
     assert "is for another environment" in other["steps"]["verl_shell"]["reason"]
 
 
+def test_verl_shell_in_another_place_is_known_by_its_stamp():
+    settings = {"verl_shell": {"verl_shell_path": "~/bin/verl-shell"}}
+    facts = machine()
+    done = settle(facts, plan(facts, settings))
+    del done["verl_shell"]
+    assert plan(done, settings)["steps"] == {}
+    assert plan(done, settings)["shell"] == "~/bin/verl-shell"
+
+
 def test_verl_shell_asks_sudo_where_docker_is_only_had_through_it():
     facts = machine(docker={"reachable": False, "with_sudo": True})
     assert plan(facts)["steps"]["verl_shell"]["args"]["become"] is True
@@ -583,6 +592,9 @@ def test_a_host_without_a_fitting_python_gets_one(there, wished, manager, fetche
     assert (args["python"], args["manager"], args["python_version"]) == ("", manager, "3.12")
     assert args["manager_download"].get("name") == fetched
     assert len(args["manager_download"].get("sha256", "0" * 64)) == 64
+    reason = planned["steps"]["source_environment"]["reason"]
+    assert ("fetched into /home/user/verl, brings Python 3.12" in reason) == bool(fetched)
+    assert ("no Python of the host fits" in reason) == (wished == "auto")
 
 
 def test_who_made_the_environment_is_no_reason_to_make_another():
