@@ -343,7 +343,7 @@ def toolkit_and_effect(planner: Planner, engine_needs: str) -> str:
         args = planner.args(
             "disruption",
             action=rung.action,
-            allowed=planner.idle or planner.wishes.disrupt or fresh,
+            allowed=planner.wishes.disrupt or fresh,  # an idle host is looked at again right before
             because=rung.because,
             become=not host.root,
         )
