@@ -95,5 +95,5 @@ def test_a_failure_lists_each_check_with_its_fix_and_ends_an_earlier_pass(verify
 def test_an_unknown_level_is_refused_before_anything_runs(verify):
     refused = verify(level="complete")
     assert refused.returncode == 2
-    assert "value of verification_level must be one of: import, devices, got: collective" in refused.text
+    assert "value of verification_level must be one of: import, devices, gpu, engine, train, collective" in refused.text
     assert refused.ran is False

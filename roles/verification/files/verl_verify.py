@@ -3,8 +3,8 @@
     python verl_verify.py '{"level": "import", "expected": {"verl_version": "0.9.1", "profile": "cpu"}}'
 
 The checks lie in verl_checks/, a module for each level; verl_programs/ has what some of them run as processes of their
-own. The role puts all of these files into PARTS below and feeds the result to `python -`, so that nothing has to be
-copied to the host or into its container. Run from its folder, this file finds them beside itself.
+own. The role's action plugin puts all of these files into PARTS below, and the module feeds the result to `python -`:
+nothing has to be copied to the host or into its container. Run from its folder, this file finds them beside itself.
 
 The last line of the output is the result: RESULT_MARK and JSON, as catalog/schema/verification.json describes it.
 """

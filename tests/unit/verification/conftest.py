@@ -16,22 +16,23 @@ ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "roles/verification/files/verl_verify.py"
 SCHEMA = json.loads((ROOT / "catalog/schema/verification.json").read_text())
 MARK = "verl-verify-result: "
-FILES = SCRIPT.parent
 
 
-def whole():
-    """The script as the role makes it: one text, with the files of its folders in it."""
-    paths = sorted(path for folder in ("verl_checks", "verl_programs") for path in (FILES / folder).glob("*.py"))
-    parts = {str(path.relative_to(FILES)): path.read_text() for path in paths}
-    return SCRIPT.read_text().replace("PARTS = {}", "PARTS = " + json.dumps(parts))
+def imported(path):
+    """A Python file that is in no package."""
+    spec = importlib.util.spec_from_file_location(path.parent.name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+whole = imported(ROOT / "roles/verification/action_plugins/verl_verify.py").whole  # as the role makes it: one text
 
 
 @pytest.fixture(scope="session")
 def checks():
     """The modules of the script, by name."""
-    spec = importlib.util.spec_from_file_location("the_script", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = imported(SCRIPT)
     script.load(script.beside())
     return sys.modules["verl_checks"]
 
