@@ -3,7 +3,7 @@
 import json
 
 from verl_checks.core import Skip, Wrong, check
-from verl_checks.work import Folder, free_gpu, share
+from verl_checks.work import Folder, free_gpu, on, share
 
 TOKENS = 8
 WORDS = 512  # of the tiny model
@@ -18,7 +18,7 @@ def generate(request, versions):
     gpu = free_gpu(request)
     folder = Folder()
     folder.python(request, "tiny.py", "model")
-    visible = {"CUDA_VISIBLE_DEVICES": gpu["index"], "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    visible = dict(on(gpu), HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1")
     text = folder.python(request, "generate.py", wanted, "model", str(TOKENS), str(share(gpu)), **visible)
     needed = "%d tokens from %s" % (TOKENS, wanted)
     answers = [line for line in text.splitlines() if line.startswith("verl-verify-tokens: ")]

@@ -9,7 +9,7 @@ import re
 import sys
 
 from verl_checks.core import Skip, Wrong, check, packaged, release
-from verl_checks.work import Folder, free_gpu, share
+from verl_checks.work import Folder, free_gpu, on, share
 
 NEVER_WAS = (
     "examples/ppo_simple.py, which some write-ups name, has never existed in verl: this runs verl.trainer.main_ppo"
@@ -36,7 +36,6 @@ def ppo(request, versions):
         numbers, wanted, expected.get("trainer"), folder.path, share(gpu), bool(packaged("flash-attn", "flash_attn"))
     )
     environment = {
-        "CUDA_VISIBLE_DEVICES": gpu["index"],
         # A Ray of its own, beside whatever runs here already; the path of its sockets must be short.
         "RAY_ADDRESS": "local",
         "RAY_TMPDIR": folder.path,
@@ -47,7 +46,7 @@ def ppo(request, versions):
         "VERL_USE_UV": "0",
         "WANDB_MODE": "disabled",
     }
-    text = folder.run(request, "main_ppo.py", words, environment)
+    text = folder.run(request, "main_ppo.py", words, dict(environment, **on(gpu)))
     log = os.path.join(folder.path, "main_ppo.log")
     found, problem = judge(text)
     needed = "a line `step:1 - ...` with metrics that are numbers"

@@ -80,7 +80,13 @@ def telling(text):
 
 def inside():
     """Where a path is, for somebody outside."""
-    return " (inside the container)" if os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv") else ""
+    marks = ("/.dockerenv", "/run/.containerenv", "/.singularity.d")
+    return " (inside the container)" if any(os.path.exists(mark) for mark in marks) else ""
+
+
+def on(gpu):
+    """The environment in which CUDA sees that GPU only; numbered as nvidia-smi does."""
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": gpu["index"]}
 
 
 def free_gpu(request):
