@@ -98,9 +98,18 @@ def problems(host: dict[str, Any]) -> list[dict[str, Any]]:
             "id": failure.get("step") or host["state"],
             "found": cut(failure.get("message") or host["reason"]),
             "needed": None,
-            "fix": None,
+            "fix": LOOK[host["state"]] if host["state"] == "unreachable" or not host["plan"] else None,
         }
     ]
+
+
+LOOK = {
+    "unreachable": "ansible HOST -i INVENTORY -m ansible.builtin.ping -vvv",
+    "failed": "ansible HOST -i INVENTORY -m verl_host_facts; another Python there: ansible_python_interpreter",
+    "refused": None,
+    "planned": None,
+    "verified": None,
+}
 
 
 def host_row(name: str, host: dict[str, Any], group: int) -> dict[str, Any]:
