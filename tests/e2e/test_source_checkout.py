@@ -1,6 +1,7 @@
 """verl from its checkout, and by its own script: real venv, real pip, real git, tiny packages."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,50 @@ def test_a_release_that_no_index_has_comes_from_its_checkout(begun, tmp_path):  
     write_source(begun.prefix / "src", "0.0.1")
     result = begun.run(method="git", verl_version="0.0.1", pypi_index=index.as_uri(), torch_index="")
     assert result["verl_version"] == "0.0.1", result
+
+
+def test_a_build_with_a_closed_gate_is_no_environment(begun):  # noqa: F811
+    refused = begun.run(gates={"numpy": ">=2"})
+    assert refused["failed"]
+    assert "gate.numpy: found numpy is not installed, needed numpy >=2" in refused["msg"]
+    assert "pip install 'numpy>=2'" in refused["fix"]
+    assert not (begun.state / "source_environment.json").exists()
+
+
+CONDA = """#!/bin/sh
+# As conda does: an environment with the Python that was asked for, and pip, at --prefix.
+echo "$@" >>"$HOME/conda.calls"
+while [ $# -gt 0 ]; do
+  case $1 in
+    --prefix) prefix=$2 ;;
+    python=*) python=${1#python=} ;;
+  esac
+  shift
+done
+python$python -m venv "$prefix" && mkdir "$prefix/conda-meta" && rm "$prefix/bin/activate"
+"""
+
+
+def test_the_seeds_way_by_conda_and_the_script(host):  # noqa: F811
+    """conda create, the script with USE_MEGATRON=0, pip install --no-deps -e: with a stand-in conda."""
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    conda = host.home / ".local/bin/conda"
+    conda.parent.mkdir(parents=True)
+    conda.write_text(CONDA.replace("python$python", sys.executable))
+    conda.chmod(0o755)
+    write_source(host.prefix / "src", script=INSTALLS.replace("python -m pip", "pip"))
+    options = {
+        "method": "script", "manager": "conda", "python": "", "python_version": python, "torch": "",
+        "script_packages": ["torch", "sympy"], "trainer": "fsdp",
+    }  # fmt: skip
+    result = host.run(**options)
+    assert not result.get("failed"), result
+    assert (host.home / "conda.calls").read_text().split() == [
+        "create", "--yes", "--quiet", "--prefix", f"{host.prefix}/env",
+        "--override-channels", "--channel", "conda-forge", f"python={python}", "pip",
+    ]  # fmt: skip
+    assert result["activate"] == f"conda activate {host.prefix}/env"
+    assert host.stamp()["manager"] == "conda"
+    assert "megatron 0, sglang 0" in host.log()
+    assert host.run(**options, pypi_index="http://127.0.0.1:1/")["changed"] is False
+    assert len((host.home / "conda.calls").read_text().splitlines()) == 1

@@ -114,11 +114,3 @@ def test_nothing_to_look_at_is_skipped_and_not_passed(tmp_path):
          "gate.numpy", "gate.transfer_queue"]
     )  # fmt: skip
     assert failures(gates) == []
-
-
-def test_a_build_with_a_closed_gate_is_no_environment(begun):
-    refused = begun.run(gates={"numpy": ">=2"})
-    assert refused["failed"]
-    assert "gate.numpy: found numpy is not installed, needed numpy >=2" in refused["msg"]
-    assert "pip install 'numpy>=2'" in refused["fix"]
-    assert not (begun.state / "source_environment.json").exists()
