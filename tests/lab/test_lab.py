@@ -83,7 +83,8 @@ def test_ssh_opens_with_the_inventory_and_the_rights_are_as_planned(host):
     lines = done.stdout.split()
     assert lines[0] == host.user
     assert ("root" in lines) is host.sudo
-    assert ("/usr/bin/docker" in lines) is host.docker
+    if host.name in {"gpu-550", "gpu-580", "cpu"}:  # the spare's is asked for below
+        assert ("/usr/bin/docker" in lines) is host.docker
 
 
 @pytest.mark.parametrize("host", GPU_HOSTS, ids=named(GPU_HOSTS))
@@ -100,6 +101,12 @@ def test_nvidia_smi_lists_eight_gpus_of_the_right_driver(host):
     assert f"CUDA Version: {cuda // 1000}.{cuda % 1000 // 10}" in table
     library = hosts.exec(host.name, f"readlink /{gpu.LIBRARIES}/libnvidia-ml.so.1").out.strip()
     assert library == f"libnvidia-ml.so.{machine['driver_version']}"
+
+
+def test_the_spare_starts_bare():
+    hosts.reset("spare")
+    assert hosts.exec("spare", "command -v docker podman apptainer nvidia-ctk", check=False).out == ""
+    assert hosts.exec("spare", "dpkg -l docker.io", check=False).rc != 0
 
 
 def test_no_two_hosts_have_the_same_gpu():
