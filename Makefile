@@ -39,7 +39,7 @@ plan: setup  ## Facts and plan only; changes nothing
 
 .PHONY: unit
 unit: setup-dev  ## The fast tests: no root, no Docker
-	$(BIN)/pytest tests/unit tests/property $(ARGS)
+	$(BIN)/pytest --numprocesses auto tests/unit tests/property $(ARGS)
 
 .PHONY: lint
 lint: setup-dev  ## ansible-lint (production), ruff, yamllint, shellcheck

@@ -10,9 +10,10 @@ FILES = (
     "find /etc /usr/local /opt /srv /home /root -xdev \\( -name .ansible -o -name .cache \\) -prune "
     "-o -type f -exec sha256sum {} + | sort -k2"
 )
+# Not what a user's session or the distribution's own timers start.
 UNITS = (
     "systemctl list-units --type=service,path,socket --no-legend --plain | awk '{print $1, $4}' "
-    "| grep -v '^user[-@]' | sort"
+    "| grep -vE '^user[-@]|^(apt-daily|dpkg-db-backup|e2scrub|fstrim|logrotate|man-db|systemd-tmpfiles-clean)' | sort"
 )
 DAEMON = "systemctl show docker -p MainPID -p ActiveEnterTimestamp 2>/dev/null"
 CONTAINERS = (

@@ -40,7 +40,9 @@ class RecordedMachine:
 
     def play(self, playbook: str, *arguments: str) -> subprocess.CompletedProcess:
         """Run a playbook; stdout and stderr come back together."""
-        argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.inventory), playbook, *arguments]
+        kept = ["-e", f"run_report_directory={self.place}/reports"]
+        ansible = str(Path(sys.executable).parent / "ansible-playbook")
+        argv = [ansible, "-i", str(self.inventory), playbook, *kept, *arguments]
         environment = {**os.environ, "ANSIBLE_NOCOLOR": "1"}
         return subprocess.run(
             argv, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
@@ -50,10 +52,9 @@ class RecordedMachine:
         """What lies in the host's home now; nothing after a refusal."""
         return sorted(str(path.relative_to(self.home)) for path in self.home.rglob("*"))
 
-    @staticmethod
-    def reports() -> Path:
+    def reports(self) -> Path:
         """Where the newest run's documents are."""
-        return ROOT / "reports/latest"
+        return self.place / "reports/latest"
 
     def report(self) -> dict:
         """The newest report's host `machine`."""

@@ -26,11 +26,14 @@ def test_unit_tests_pass(newest):
 
 
 def test_local_end_to_end(newest, tmp_path):
-    place = f"ARGS=-e verl_prefix={tmp_path}/verl -e verl_state_dir={tmp_path}/state"
+    kept = (
+        f"-e verl_prefix={tmp_path}/verl -e verl_state_dir={tmp_path}/state -e run_report_directory={tmp_path}/reports"
+    )
+    place = f"ARGS={kept}"
     for changed in (True, False):
         run = subprocess.run(["make", "up", *newest, place], cwd=ROOT, capture_output=True, text=True)
         assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
         assert ("changed=0" not in run.stdout) is changed
-    report = json.loads((ROOT / "reports/latest/report.json").read_text())
+    report = json.loads((tmp_path / "reports/latest/report.json").read_text())
     assert report["run"]["ansible"] >= "2.20"
     assert report["hosts"]["localhost"]["state"] == "verified"
