@@ -519,8 +519,12 @@ def training_container(planner: Planner, image: dict[str, Any], checkout: dict[s
         gpu_request=request,
         shm_size=SHM_SIZE,
         become=planner.become,
+        extra_args=[],
         disruption_allowed=planner.wishes.disrupt,
     )
+    if any(defect.get("id") == "entrypoint" for defect in decision.candidate.image.defects):
+        # The image's ENTRYPOINT is a server: `sleep infinity` would become its argument.
+        args["extra_args"] = ["--entrypoint=", *args["extra_args"]]
     planner.shm_mb = mebibytes(args["shm_size"])
     # What is installed inside comes from the checkout: another release, another container.
     key = step_key("training_container", {**args, "verl": checkout["version"]})

@@ -119,6 +119,13 @@ def test_idle_host_gets_the_seeds_exact_flags():
     assert planned["steps"]["training_container"]["args"]["gpu_request"] == "gpus_all"
 
 
+def test_an_image_whose_entrypoint_is_a_server_is_created_without_it():
+    assert plan(without_toolkit())["steps"]["training_container"]["args"]["extra_args"] == []
+    own = {"training_container": {"training_container_extra_args": ["--init"]}}
+    planned = plan(without_toolkit(), own, image="verlai/verl:vllm011.latest")
+    assert planned["steps"]["training_container"]["args"]["extra_args"] == ["--entrypoint=", "--init"]
+
+
 @pytest.mark.parametrize("busy", [{"running": OTHER}, {"processes": PROCESS}])
 def test_busy_host_is_reloaded_and_asks_by_runtime(busy):
     facts = without_toolkit(**({"running": OTHER} if "running" in busy else {}))
