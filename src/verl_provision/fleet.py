@@ -14,7 +14,6 @@ from verl_provision.plain import to_plain
 
 # In the order of the playbook.
 STEPS = (
-    "nvidia_driver",
     "docker_engine",
     "nvidia_container_toolkit",
     "disruption",
@@ -24,7 +23,7 @@ STEPS = (
     "source_environment",
     "verl_shell",
 )
-ROLES = (*STEPS, "verification", "ray_cluster")
+ROLES = (*STEPS, "nvidia_driver", "verification", "ray_cluster")
 VERIFICATION = Path(__file__).resolve().parents[2] / "roles/verification/files"
 NO_HOSTS = ["all:!all"]  # a pattern that matches nobody and warns nobody
 

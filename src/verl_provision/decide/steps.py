@@ -80,7 +80,6 @@ class Planner:
 
 
 NEEDS: dict[str, tuple[str, ...]] = {
-    "nvidia_driver": (),
     "docker_engine": (),
     "nvidia_container_toolkit": ("docker_engine",),
     "disruption": ("docker_engine", "nvidia_container_toolkit"),
