@@ -40,10 +40,14 @@ def begin(hostvars: Mapping[str, Mapping], hosts: list[str], about: dict[str, An
         **about,
         "hosts": {},
     }
+    overlays: dict[str, list[dict[str, Any]]] = {}
     for name in hosts:
         raw, settings = collect(hostvars[name])
         wanted, errors = wishes.parse(raw)
-        errors += overlay_errors(wanted["verl_catalog_extra"])
+        extra = wanted["verl_catalog_extra"]
+        if json.dumps(extra) not in overlays:
+            overlays[json.dumps(extra)] = overlay_errors(extra)
+        errors += overlays[json.dumps(extra)]
         if about["mode"] == "verify":
             wanted["verl_verify_again"] = True
         if "verl_nnodes" not in raw:
