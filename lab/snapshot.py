@@ -39,8 +39,8 @@ class Snapshot:
         lines = []
         for kind, before in asdict(self).items():
             after = getattr(other, kind)
-            lines += [f"{kind}: - {line}" for line in before if line not in set(after)]
-            lines += [f"{kind}: + {line}" for line in after if line not in set(before)]
+            gone, new = set(before) - set(after), set(after) - set(before)
+            lines += [f"{kind}: - {line}" for line in sorted(gone)] + [f"{kind}: + {line}" for line in sorted(new)]
         return lines
 
 
