@@ -6,9 +6,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the package lies beside the filters
 
 from ansible.errors import AnsibleFilterError
-from verl_provision.catalog import CatalogError
 
 from verl_provision import fleet
+from verl_provision.catalog import CatalogError
 from verl_provision.plain import to_plain
 
 DOCUMENTATION = r"""
