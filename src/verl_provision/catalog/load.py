@@ -46,12 +46,13 @@ def load(root: str | os.PathLike | None = None, extra: Any = ()) -> dict[str, An
     folder = _folder(root)
     overlays = _listed(extra)
     catalog = _base(folder)
+    known = patches.listed(catalog["images"])
     for number, item in enumerate(overlays, 1):
         if isinstance(item, Path):
             catalog = overlay.apply(catalog, read(item), str(item), folder / "schema")
         else:
             catalog = overlay.apply(catalog, item, f"verl_catalog_extra, item {number}", folder / "schema")
-    patches.inherit(catalog)
+    patches.inherit(catalog, known)
     return catalog
 
 

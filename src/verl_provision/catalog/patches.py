@@ -5,21 +5,29 @@ from typing import Any
 KINDS = ("tested", "documented", "floor_only")
 
 
-def inherit(catalog: dict[str, Any]) -> None:
-    """Give each image `serves.inherited`: {patch release that no image lists: the listed release it follows}."""
-    listed = {version for image in catalog["images"] for kind in KINDS for version in image["serves"][kind]}
+def listed(images: list[dict[str, Any]]) -> set[str]:
+    """Every release that an image says something about."""
+    return {version for image in images for kind in KINDS for version in image["serves"][kind]}
+
+
+def inherit(catalog: dict[str, Any], known: set[str]) -> None:
+    """Give each image `serves.inherited`: {patch release: the listed release it follows}.
+
+    `known` is what the catalog's own images list. An overlay's image that lists a patch release speaks for itself and
+    takes nothing from the others.
+    """
     versions = sorted((release["version"] for release in catalog["releases"]), key=order)
     follows: dict[str, str] = {}
     for version in versions:
-        if version in listed:
+        if version in known:
             continue
-        before = [other for other in versions if other in listed and minor(other) == minor(version)]
+        before = [other for other in versions if other in known and minor(other) == minor(version)]
         before = [other for other in before if order(other) < order(version)]
         if before:
             follows[version] = before[-1]
     for image in catalog["images"]:
-        own = {version for kind in KINDS for version in image["serves"][kind]}
-        image["serves"]["inherited"] = {new: old for new, old in follows.items() if old in own}
+        own = listed([image])
+        image["serves"]["inherited"] = {new: old for new, old in follows.items() if old in own and new not in own}
 
 
 def minor(version: str) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Loading: plain data, messages that say where, the cache, and that a plain run needs no jsonschema."""
 
+import copy
 import os
 import shutil
 import subprocess
@@ -108,3 +109,13 @@ def test_patch_releases_inherit() -> None:
     assert images["vllm024"]["serves"]["inherited"] == {"0.9.1": "0.9.0"}
     assert images["vllm012"]["serves"]["inherited"] == {}, "0.7.1 has images of its own"
     assert images["vemlp-vllm063-te17"]["serves"]["inherited"] == {"0.2.0.post1": "0.2"}
+
+
+def test_an_overlays_image_for_a_patch_release_takes_nothing_from_the_others() -> None:
+    own = copy.deepcopy(next(image for image in load()["images"] if image["id"] == "vllm024"))
+    del own["serves"]["inherited"]
+    own |= {"id": "mine", "ref": "registry.example/verl:mine"}
+    own["serves"] |= {"tested": ["0.9.1"], "documented": [], "floor_only": []}
+    images = {image["id"]: image for image in load(extra=[{"images": [own]}])["images"]}
+    assert images["vllm024"]["serves"]["inherited"] == {"0.9.1": "0.9.0"}
+    assert images["mine"]["serves"]["inherited"] == {}
