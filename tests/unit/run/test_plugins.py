@@ -51,6 +51,22 @@ def test_a_filters_examples_run(documented, name, tmp_path):
     assert "DEPRECATION" not in run.stdout + run.stderr
 
 
+def test_the_modules_examples_are_understood_by_the_modules(documented, tmp_path):
+    """In check mode on this machine: a module may refuse what isn't here, never an option that its example uses."""
+    tasks = []
+    for name in MODULES:
+        for task in yaml.safe_load(documented[name]["examples"]):
+            tasks.append({key: value for key, value in task.items() if key not in ("become", "delegate_to")})
+    play = [{"name": "Examples", "hosts": "localhost", "gather_facts": False, "ignore_errors": True, "tasks": tasks}]
+    (tmp_path / "examples.yml").write_text(yaml.safe_dump(play))
+    where = ["-e", f"ansible_remote_tmp={tmp_path}/ansible"]
+    run = ansible("ansible-playbook", "--check", *where, str(tmp_path / "examples.yml"))
+    said = run.stdout + run.stderr
+    assert run.returncode == 0, said
+    for fault in ("Unsupported parameters", "missing required arguments", "MODULE FAILURE", "Traceback"):
+        assert fault not in said, said
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_a_modules_examples_are_tasks_with_options_it_has(documented, name):
     options = documented[name]["doc"].get("options", {})
