@@ -62,12 +62,16 @@ class Environment:
         return found["version"] if found else None
 
     def distributions(self):
-        """{normal name: (version, path of its dist-info)} by what pip left there."""
+        """{normal name: (version, path of its metadata)} by what pip left there.
+
+        A pip without wheel, as Debian 12's venv has, installs a source package with egg-info instead of dist-info.
+        """
         found = {}
         site = self.site_packages()
-        for path in sorted(glob.glob(os.path.join(site, "*.dist-info"))) if site else []:
-            name, _dash, version = os.path.basename(path)[: -len(".dist-info")].partition("-")
-            found[normal(name)] = (version, path)
+        for kind in (".egg-info", ".dist-info"):
+            for path in sorted(glob.glob(os.path.join(site, "*" + kind))) if site else []:
+                name, _dash, version = os.path.basename(path)[: -len(kind)].partition("-")
+                found[normal(name)] = (version.partition("-")[0], path)
         return found
 
     def torch_build(self):
@@ -87,6 +91,8 @@ class Environment:
         broken = {}
         site = self.site_packages()
         for name, (_version, path) in self.distributions().items():
+            if path.endswith(".egg-info"):
+                continue  # it has no RECORD
             record = os.path.join(path, "RECORD")
             if not os.path.isfile(record):
                 if _by_pip(path):

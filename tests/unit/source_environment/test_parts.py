@@ -205,3 +205,13 @@ def test_mirrors_are_no_part_of_the_content():
     assert build.fingerprint(options) != build.fingerprint(
         {**options, "torch_index": "https://mirror.example/whl/cu130"}
     )
+
+
+def test_a_package_that_pip_left_as_egg_info_is_there(tmp_path):
+    site = tmp_path / "env/lib/python3.11/site-packages"
+    (site / "antlr4_python3_runtime-4.9.3.egg-info").mkdir(parents=True)
+    (site / "older-1.0-py3.11.egg-info").mkdir()
+    env = Environment(str(tmp_path), str(tmp_path / "state"))
+    versions = {name: version for name, (version, _) in env.distributions().items()}
+    assert versions == {"antlr4-python3-runtime": "4.9.3", "older": "1.0"}
+    assert env.incomplete() == {}
