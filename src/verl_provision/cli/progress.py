@@ -13,7 +13,6 @@ from verl_provision.report.view import duration
 PHASES = {
     "Look at the hosts": "look",
     "Make the plan": "plan",
-    "Check the driver once more before anything is applied": "driver",
     "Install or configure the container engine": "engine",
     "Install the container toolkit": "toolkit",
     "Make the changes take effect": "effect",
