@@ -317,7 +317,7 @@ class Container:
             return
         try:
             self.engine.must("start", self.name)
-            time.sleep(1)
+            time.sleep(1)  # not for readiness: a command that can't run needs a moment to end
             state = (self.inspect() or {}).get("State") or {}
             if not state.get("Running"):
                 _rc, out, err = self.engine.run("logs", "--tail", "20", self.name)

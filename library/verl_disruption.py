@@ -182,7 +182,7 @@ class Disruption:
             systemctl("restart", unit)
         except cli.CliError:
             reset_failed(unit)
-            time.sleep(2)
+            time.sleep(2)  # the second and last try; systemd counts starts within seconds
             systemctl("restart", unit)
 
     def wait(self):
@@ -200,7 +200,7 @@ class Disruption:
                 problem = str(error)
             if time.time() > end:
                 break
-            time.sleep(1)
+            time.sleep(1)  # polled, with a deadline
         if problem:
             raise cli.CliError(
                 "docker doesn't answer {0} s after the {1}: {2}".format(

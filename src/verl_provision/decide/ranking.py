@@ -85,11 +85,7 @@ def preference(candidate: Candidate, wants: Wants, wishes: Wishes) -> tuple[int,
 def oddity(candidate: Candidate) -> int:
     """What speaks against an image that would do as well as another."""
     image = candidate.image
-    return (
-        sum(tag in image.tags for tag in ("preview", "deepep"))
-        + (image.role != "app")
-        + (image.published not in ("docker_hub", ""))
-    )
+    return sum(tag in image.tags for tag in ("preview", "deepep")) + (image.role != "app")
 
 
 @lru_cache(maxsize=1024)

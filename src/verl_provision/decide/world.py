@@ -49,7 +49,6 @@ class Image:
     scenarios: tuple[str, ...]
     official: bool
     role: str
-    published: str
     size_gb: float | None
     defects: tuple[dict[str, Any], ...]
     known: bool = True
@@ -221,7 +220,6 @@ def read_image(entry: dict[str, Any]) -> Image | None:
         scenarios=texts(entry.get("scenarios")),
         official=entry.get("official") is not False,
         role=text(entry.get("role")) or "app",
-        published=text(entry.get("published")) or "docker_hub",
         size_gb=_size(size),
         defects=tuple(mappings(entry.get("defects"))),
     )
