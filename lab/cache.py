@@ -10,7 +10,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from lab import settings
@@ -73,10 +73,19 @@ def _make(name: str, target: Path, make: Callable[[Path], None]) -> None:
     log.info("built  %s in %.0f s", name, time.monotonic() - started)
 
 
+def locked() -> AbstractContextManager[None]:
+    """Let one command run at a time on what every lab of this machine shares: the cache and the Docker Engine."""
+    return _lock("lock")
+
+
+def locked_lab() -> AbstractContextManager[None]:
+    """Let one command run at a time on this lab: its names and addresses exist once."""
+    return _lock(f"lock.{settings.NETWORK}")
+
+
 @contextmanager
-def locked() -> Iterator[None]:
-    """Let one lab command run at a time: the lab's names and addresses exist once on a machine."""
+def _lock(name: str) -> Iterator[None]:
     settings.CACHE.mkdir(parents=True, exist_ok=True)
-    with (settings.CACHE / "lock").open("w") as file:
+    with (settings.CACHE / name).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

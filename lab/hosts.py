@@ -50,7 +50,7 @@ def create(host: Host) -> None:
     client = engine.client()
     for volume in volumes:
         if not volume.startswith("/"):
-            client.volumes.create(volume, labels={settings.LABEL: "1"})
+            client.volumes.create(volume, labels=settings.OURS)
     # Not --privileged: that fails on a machine whose own bounding set lacks SYS_RESOURCE (docs/lab.md).
     settings_of_host = client.api.create_host_config(
         cap_add=["ALL"],
@@ -72,7 +72,7 @@ def create(host: Host) -> None:
             ["/lib/systemd/systemd"],
             name=host.container,
             hostname=host.name,
-            labels={settings.LABEL: "1"},
+            labels=settings.OURS,
             stop_signal="SIGRTMIN+3",
             host_config=settings_of_host,
             networking_config=client.api.create_networking_config({settings.NETWORK: endpoint}),
@@ -111,7 +111,7 @@ def remove(host: Host) -> None:
 def reset(name: str) -> None:
     """Bring a single host back to what it was when the lab came up."""
     host = topology.HOSTS[name]
-    with cache.locked():
+    with cache.locked_lab():
         remove(host)
         create(host)
         wait(host)

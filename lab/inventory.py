@@ -6,7 +6,7 @@ import yaml
 
 from lab import keys, network, settings
 from lab.build import imagebase, images, toolkit
-from lab.topology import HOSTS
+from lab.topology import Host
 
 HEADER = "# Written by `python -m lab up`; removed by `python -m lab down`.\n"
 SHARED = ("tensordict", "transformers", "transfer_queue")  # the same in all stand-ins, whatever the real ones have
@@ -21,11 +21,11 @@ def _overlay() -> dict:
     return {"images": [line | inside for line in json.loads((images.make() / "overlay.json").read_text())]}
 
 
-def write() -> None:
-    """Write inventories/lab/hosts.yml and the catalog's overlay that it names."""
+def write(hosts: list[Host]) -> None:
+    """Write inventories/lab/hosts.yml of these hosts, and the catalog's overlay that it names."""
     web = f"http://{network.web_address()}"
     groups: dict[str, dict] = {}
-    for host in HOSTS.values():
+    for host in hosts:
         groups.setdefault("lab_gpu" if host.machine else "lab_cpu", {"hosts": {}})["hosts"][host.name] = {
             "ansible_host": network.address(host.address),
             "ansible_user": host.user,

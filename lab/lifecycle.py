@@ -20,6 +20,10 @@ def _all(pool: ThreadPoolExecutor, *jobs) -> None:
         future.result()
 
 
+def _chosen(names: list[str]) -> list[topology.Host]:
+    return [host for host in topology.HOSTS.values() if (host.name in names if names else host.default)]
+
+
 def build(pool: ThreadPoolExecutor) -> None:
     """Make whatever the cache lacks."""
     keys.private_key()
@@ -27,34 +31,47 @@ def build(pool: ThreadPoolExecutor) -> None:
     _all(pool, images.make, toolkit.make, gpu.make, verlgit.make, *((rootfs.make, name) for name in topology.ROOTFS))
 
 
-def up() -> None:
+def up(names: list[str]) -> None:
     """Start the lab: build what's missing, start services and hosts, write the inventory."""
     started = time.monotonic()
-    with cache.locked(), ThreadPoolExecutor(8) as pool:
-        engine.client()
-        with ThreadPoolExecutor(3) as builders:  # a build keeps a core busy, or waits for a download
-            build(builders)
-        built = time.monotonic()
-        network.create()
-        _all(pool, *((rootfs.image, name) for name in topology.ROOTFS if name not in {"builder", "image"}))
-        running = {container.name for container in engine.client().containers.list()}
-        fresh = [host for host in topology.HOSTS.values() if host.container not in running]
-        _all(
-            pool,
-            *((_fresh, host) for host in fresh),
-            (_serve, topology.REGISTRY, services.registry_key(), services.start_registry),
-            (_serve, topology.WEB, services.web_key(), services.start_web),
-        )
-        services.wait()
-        _all(pool, *((hosts.wait, host) for host in topology.HOSTS.values()))
-        inventory.write()
-        cache.prune()
+    chosen = _chosen(names)
+    with ThreadPoolExecutor(8) as pool:
+        with cache.locked():
+            engine.client()
+            with ThreadPoolExecutor(3) as builders:  # a build keeps a core busy, or waits for a download
+                build(builders)
+            built = time.monotonic()
+            _all(pool, *((rootfs.image, name) for name in {"services"} | {host.rootfs for host in chosen}))
+            network.create()
+            if not others():  # whose services may still serve what this one no longer wants
+                cache.prune()
+        with cache.locked_lab():
+            _start(pool, chosen)
     log.info(
         "The lab is up: %.0f s to build, %.0f s to start. Try: ansible -i %s all -m ping",
         built - started,
         time.monotonic() - built,
         settings.INVENTORY.relative_to(settings.CHECKOUT),
     )
+
+
+def _start(pool: ThreadPoolExecutor, chosen: list[topology.Host]) -> None:
+    running = {container.name for container in engine.client().containers.list()}
+    _all(
+        pool,
+        *((_fresh, host) for host in chosen if host.container not in running),
+        (_serve, topology.REGISTRY, services.registry_key(), services.start_registry),
+        (_serve, topology.WEB, services.web_key(), services.start_web),
+    )
+    services.wait()
+    _all(pool, *((hosts.wait, host) for host in chosen))
+    inventory.write([host for host in topology.HOSTS.values() if host in chosen or host.container in running])
+
+
+def others() -> bool:
+    """Tell whether a lab of another name is up on this machine."""
+    found = engine.client().networks.list(filters={"label": settings.LABEL})
+    return any(network.name != settings.NETWORK for network in found)
 
 
 def _serve(name: str, key: str, start: Callable[[], None]) -> None:
@@ -70,22 +87,23 @@ def _fresh(host: topology.Host) -> None:
 
 def down() -> None:
     """Remove everything but the cache."""
-    with cache.locked():
+    with cache.locked(), cache.locked_lab():
         inventory.remove()
         if not engine.running():
             log.info("No Docker Engine runs here, so nothing of the lab does.")
             return
         client = engine.client()
-        ours = {"label": settings.LABEL}
+        ours = {"label": f"{settings.LABEL}={settings.NETWORK}"}
         with ThreadPoolExecutor(8) as pool:
             _all(pool, *((_remove, container) for container in client.containers.list(all=True, filters=ours)))
         for volume in client.volumes.list(filters=ours):
             volume.remove(force=True)
         for found in client.networks.list(filters=ours):
             found.remove()
-        for image in client.images.list(filters=ours):
-            client.images.remove(image.id, force=True)
-        engine.stop_if_ours()
+        if not others():  # what all labs of this machine share
+            for image in client.images.list(filters={"label": settings.LABEL}):
+                client.images.remove(image.id, force=True)
+            engine.stop_if_ours()
     log.info("The lab is gone; its cache stays at %s", settings.CACHE)
 
 
@@ -94,14 +112,14 @@ def _remove(container) -> None:
         container.remove(force=True, v=True)
 
 
-def status() -> bool:
-    """Say what's up; true where everything is."""
+def status(names: list[str]) -> bool:
+    """Say what's up; true where the services and these hosts are."""
     if not engine.running():
         log.info("The lab is down: no Docker Engine runs.")
         return False
-    found = engine.client().containers.list(all=True, filters={"label": settings.LABEL})
+    found = engine.client().containers.list(all=True, filters={"label": f"{settings.LABEL}={settings.NETWORK}"})
     containers = {container.name: container.status for container in found}
-    names = [topology.REGISTRY, topology.WEB, *(host.container for host in topology.HOSTS.values())]
+    names = [topology.REGISTRY, topology.WEB, *(host.container for host in _chosen(names))]
     for name in names:
         log.info("%-20s %s", name, containers.get(name, "-"))
     return all(containers.get(name) == "running" for name in names)

@@ -20,7 +20,7 @@ def create() -> docker.models.networks.Network:
             return client.networks.create(
                 settings.NETWORK,
                 driver="bridge",
-                labels={settings.LABEL: "1"},
+                labels=settings.OURS,
                 ipam=docker.types.IPAMConfig(pool_configs=[pool]),
                 check_duplicate=True,
             )

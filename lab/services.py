@@ -67,13 +67,13 @@ def current(name: str, key: str) -> bool:
 def start_registry() -> None:
     """Start the registry with the stand-in images in it."""
     client = engine.client()
-    volume = client.volumes.create(topology.REGISTRY, labels={settings.LABEL: "1"})
+    volume = client.volumes.create(topology.REGISTRY, labels=settings.OURS)
     container = client.containers.create(
         rootfs.image("services"),
         ["docker-registry", "serve", "/registry.yml"],
         name=topology.REGISTRY,
         hostname="registry",
-        labels={settings.LABEL: "1", KEY: registry_key()},
+        labels={**settings.OURS, KEY: registry_key()},
         volumes={volume.name: {"bind": "/var/lib/registry"}},
         **network.attach(topology.REGISTRY_ADDRESS),
     )
@@ -92,7 +92,7 @@ def start_web() -> None:
         ["lighttpd", "-D", "-f", "/lighttpd.conf"],
         name=topology.WEB,
         hostname="web",
-        labels={settings.LABEL: "1", KEY: web_key()},
+        labels={**settings.OURS, KEY: web_key()},
         volumes={str(path): {"bind": place, "mode": "ro"} for path, place in _trees().items()},
         **network.attach(topology.WEB_ADDRESS),
     )

@@ -10,12 +10,15 @@ PIP_CACHE = CACHE / "pip"  # the GPU-less host's pip cache, kept between labs
 INVENTORY = CHECKOUT / "inventories/lab"
 OVERLAY = CHECKOUT / "build/lab/catalog.yml"  # not in the inventory: Ansible would read it as one
 
-NETWORK = "verl-lab"
-LABEL = "verl-provision.lab"  # on every container, volume and image of the lab
+NAME = os.environ.get("VERL_LAB_NAME", "")  # several labs can be up at once, each under a name of its own
+NETWORK = f"verl-lab-{NAME}" if NAME else "verl-lab"
+IMAGES = "verl-lab"  # root file systems are the same for every lab of this machine
+LABEL = "verl-provision.lab"  # on every container, volume, network (its value says of which) and image of a lab
+OURS = {LABEL: NETWORK}
 SUBNETS = (
     [os.environ["VERL_LAB_SUBNET"]]
     if "VERL_LAB_SUBNET" in os.environ
-    else [f"172.{second}.77.0/24" for second in (30, 29, 28, 27)]
+    else [f"172.{second}.77.0/24" for second in range(30, 18, -1)]
 )
 REGISTRY_PORT = 5000
 

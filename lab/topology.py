@@ -16,6 +16,7 @@ class Host:
     sudo: bool
     docker: bool  # Docker Engine installed
     machine: str | None  # files/nvml/MACHINE.yaml, what GPUs and driver it has
+    default: bool = True  # `python -m lab up` starts it; others start where they are named
 
     @property
     def container(self) -> str:

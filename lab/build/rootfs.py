@@ -42,7 +42,7 @@ _importing = defaultdict(threading.Lock)
 def image(name: str) -> str:
     """Give the local tag of a root file system's image, imported where Docker lacks it."""
     archive = make(name)
-    repository, version = f"{settings.NETWORK}/{name}", archive.parent.name
+    repository, version = f"{settings.IMAGES}/{name}", archive.parent.name
     docker = engine.client()
     with _importing[name]:
         if not docker.images.list(f"{repository}:{version}"):
