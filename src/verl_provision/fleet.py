@@ -3,11 +3,12 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from verl_provision import __version__, catalog, wishes
+from verl_provision import __version__, catalog, inventory, secrets, settings, wishes
 from verl_provision.decide import plan as decide
 from verl_provision.decide import preflight
 from verl_provision.plain import to_plain
@@ -31,8 +32,8 @@ NO_HOSTS = ["all:!all"]  # a pattern that matches nobody and warns nobody
 def begin(hostvars: Mapping[str, Mapping], hosts: list[str], about: dict[str, Any]) -> dict[str, Any]:
     """Read every host's wishes and settings; nothing has been connected to yet.
 
-    Returns the run: `{id, mode, started, ..., hosts: {NAME: {wishes, settings, wish_errors}}, look_at: [NAME]}`,
-    where `wish_errors` are the wishes that were refused, and `look_at` the hosts that may be connected to.
+    Returns the run: `{id, mode, started, ..., hosts: {NAME: {wishes, settings, secrets, wish_errors}}, look_at}`, where
+    `secrets` are names, `wish_errors` is what was refused, and `look_at` are the hosts that may be connected to.
     """
     run = {
         "id": about["started"].replace("-", "").replace(":", ""),
@@ -41,33 +42,74 @@ def begin(hostvars: Mapping[str, Mapping], hosts: list[str], about: dict[str, An
         "hosts": {},
     }
     overlays: dict[str, list[dict[str, Any]]] = {}
+    others = (*secrets.names(), *settings.variables())
     for name in hosts:
-        raw, settings = collect(hostvars[name])
-        wanted, errors = wishes.parse(raw)
+        given = collect(hostvars[name])
+        wanted, errors = wishes.parse(given.wished, others)
+        present, misshapen = secrets.check(given.secrets)
+        errors = [*given.errors, *errors, *misshapen]
         extra = wanted["verl_catalog_extra"]
         if json.dumps(extra) not in overlays:
             overlays[json.dumps(extra)] = overlay_errors(extra)
         errors += overlays[json.dumps(extra)]
         if about["mode"] == "verify":
             wanted["verl_verify_again"] = True
-        if "verl_nnodes" not in raw:
-            wanted["verl_nnodes"] = cluster_size(name, hostvars[name])
-        run["hosts"][name] = {"wishes": wanted, "settings": settings, "wish_errors": errors}
+        if "verl_nnodes" not in given.wished:
+            wanted["verl_nnodes"] = inventory.cluster_size(name, hostvars[name])
+        run["hosts"][name] = {
+            "wishes": wanted,
+            "settings": given.settings,
+            "secrets": present,
+            "wish_errors": errors,
+        }
+    for name, errors in inventory.check(hostvars, run["hosts"]).items():
+        run["hosts"][name]["wish_errors"] += errors
     run["look_at"] = [name for name, host in run["hosts"].items() if not host["wish_errors"]] or NO_HOSTS
     return run
 
 
-def collect(variables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Split one host's variables into wishes (`verl_*`) and settings (`<role>_*`, by role)."""
-    raw: dict[str, Any] = {}
-    settings: dict[str, dict[str, Any]] = {}
+@dataclass(slots=True)
+class Given:
+    """One host's variables, sorted by what they are."""
+
+    wished: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # by role; of secrets only the names
+    secrets: dict[str, Any] = field(default_factory=dict)  # with their values: never kept
+    errors: list[wishes.Error] = field(default_factory=list)
+
+
+def collect(variables: Mapping[str, Any]) -> Given:
+    """Sort one host's variables: wishes and secrets (`verl_*`), settings (`<role>_*`, by role), and what is wrong."""
+    given = Given()
     for key in sorted(variables):
-        role = next((role for role in ROLES if key.startswith(role + "_")), None)
-        if role:
-            settings.setdefault(role, {})[str(key)] = to_plain(variables[key])
-        elif key.startswith("verl_"):
-            raw[str(key)] = to_plain(variables[key])
-    return raw, settings
+        name = str(key)
+        role = settings.role_of(name)
+        if not (role or name.startswith("verl_")) or name.endswith(settings.RESULT):
+            continue
+        try:
+            value = to_plain(variables[key])
+        except Exception as error:  # a template that fails, a vault without its password
+            given.errors.append(unreadable(name, error))
+            continue
+        if name in secrets.names():
+            given.secrets[name] = value
+        elif role is None:
+            given.wished[name] = value
+        elif wrong := settings.check(role, name, value):
+            given.errors.append(wrong)
+        elif role in ROLES:
+            given.settings.setdefault(role, {})[name] = settings.public(role, name, value)
+    return given
+
+
+def unreadable(name: str, error: Exception) -> wishes.Error:
+    """A variable whose value can't be worked out."""
+    return {
+        "variable": name,
+        "found": f"a value that can't be worked out: {' '.join(str(error).split())[:300]}",
+        "needed": "a value that is known before any host is looked at",
+        "fix": "Correct it, or give the vault's password (--ask-vault-pass).",
+    }
 
 
 def overlay_errors(extra: list[str]) -> list[dict[str, Any]]:
@@ -84,12 +126,6 @@ def overlay_errors(extra: list[str]) -> list[dict[str, Any]]:
             }
         ]
     return []
-
-
-def cluster_size(name: str, variables: Mapping[str, Any]) -> int:
-    """How many hosts train together: the inventory's group `cluster`, where this host is in it."""
-    members = (variables.get("groups") or {}).get("cluster") or []
-    return len(members) if name in members else 1
 
 
 def plan(hostvars: Mapping[str, Mapping], run: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import difflib
 import json
 import math
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ SCHEMA = Path(__file__).resolve().parents[2] / "catalog" / "schema" / "wishes.js
 _TRUE = {"true", "yes", "on", "1", "y", "t"}
 _FALSE = {"false", "no", "off", "0", "n", "f"}
 _UNSET = {"", "none", "null", "~"}
-_SECRET = {"verl_proxy"}  # may carry a password: its value isn't repeated
+# What may carry a password isn't repeated in a message: by the variable's name, and in an address.
+_SECRET = re.compile(r"token|passw|secret|login|credential|api_?key|proxy")
+_USER_PART = re.compile(r"://[^/\s]*@")
 
 Error = dict[str, Any]
 
@@ -28,10 +31,11 @@ def defaults() -> dict[str, Any]:
     return {name: _copy(about["default"]) for name, about in schema()["properties"].items()}
 
 
-def parse(raw: Any) -> tuple[dict[str, Any], list[Error]]:
+def parse(raw: Any, also: Iterable[str] = ()) -> tuple[dict[str, Any], list[Error]]:
     """Return `(wishes, errors)`: all wishes with defaults filled in, and `{variable, found, needed, fix}` per fault.
 
-    Only `verl_*` names are looked at; a faulty one keeps its default. Never raises.
+    Only `verl_*` names are looked at; a faulty one keeps its default. `also` are variables that are no wishes and may
+    have been meant by an unknown name. Never raises.
     """
     known = schema()["properties"]
     wishes, errors = defaults(), []
@@ -43,7 +47,7 @@ def parse(raw: Any) -> tuple[dict[str, Any], list[Error]]:
         if not isinstance(name, str) or not name.startswith("verl_"):
             continue
         if name not in known:
-            errors.append(_unknown(name, value))
+            errors.append(_unknown(name, value, also))
             continue
         value, needed = _read(value, known[name])
         if needed is None:
@@ -59,7 +63,7 @@ def _read(value: Any, about: dict[str, Any]) -> tuple[Any, str | None]:
     given = value
     if isinstance(value, str):
         value = value.strip()
-        if value.lower() in _UNSET and "none" not in about.get("enum", []):
+        if unset(value) and "none" not in about.get("enum", []):
             value = None
     if value is None:
         return (_copy(about["default"]), None)
@@ -67,6 +71,11 @@ def _read(value: Any, about: dict[str, Any]) -> tuple[Any, str | None]:
     value = _cast(value, kind)
     good = value is not None and _in_range(value, about)
     return (value, None) if good else (given, describe(about))
+
+
+def unset(value: Any) -> bool:
+    """Whether a variable's value says that there is none."""
+    return value is None or (isinstance(value, str) and value.strip().lower() in _UNSET)
 
 
 def _cast(value: Any, kind: str) -> Any:
@@ -118,6 +127,8 @@ def describe(about: dict[str, Any]) -> str:
     """What values a wish takes, in words."""
     if "enum" in about:
         return "one of " + ", ".join(about["enum"])
+    if "words" in about:
+        return about["words"]
     kind = about["type"][0] if isinstance(about["type"], list) else about["type"]
     words = {"boolean": "true or false", "array": "a list of files", "integer": "a whole number", "number": "a number"}
     said = words.get(kind, "a string")
@@ -139,18 +150,26 @@ def _fix(name: str, value: Any, about: dict[str, Any]) -> str:
     return f"Set `{name}` to {describe(about)}, or leave it out."
 
 
-def _unknown(name: str, value: Any) -> Error:
+def _unknown(name: str, value: Any, also: Iterable[str]) -> Error:
     now = schema()["removed"].get(name)
     if now:
         return _error(name, value, f"{now}, its name today", f"Rename it to `{now}`.")
-    near = difflib.get_close_matches(name, schema()["properties"], n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, [*schema()["properties"], *also], n=1, cutoff=0.6)
     fix = f"Did you mean `{near[0]}`?" if near else "See catalog/schema/wishes.json for the list, or leave it out."
-    return _error(name, value, "a variable that exists", fix)
+    found = shown("".join([name, *near]), value)  # what was meant may be a secret
+    return {"variable": name, "found": found, "needed": "a variable that exists", "fix": fix}
 
 
 def _error(name: str, value: Any, needed: str, fix: str) -> Error:
-    found = "a value" if name in _SECRET else repr(value) if isinstance(value, str) else _short(value)
-    return {"variable": name, "found": found[:200], "needed": needed, "fix": fix}
+    return {"variable": name, "found": shown(name, value), "needed": needed, "fix": fix}
+
+
+def shown(name: str, value: Any) -> str:
+    """A value as a message shows it: short, and nothing of it where it may be a secret."""
+    if _SECRET.search(name.lower()):
+        return "a value"
+    found = repr(value) if isinstance(value, str) else _short(value)
+    return _USER_PART.sub("://***@", found)[:200]
 
 
 def _short(value: Any) -> str:

@@ -63,7 +63,7 @@ def test_the_cluster_group_is_the_number_of_nodes():
 
 
 def test_role_variables_of_the_user_are_settings_by_role():
-    raw, settings = fleet.collect(
+    given = fleet.collect(
         {
             "training_container_shm_size": "64g",
             "verl_engine": "sglang",
@@ -71,8 +71,9 @@ def test_role_variables_of_the_user_are_settings_by_role():
             "other": 1,
         }
     )
-    assert raw == {"verl_engine": "sglang"}
-    assert settings == {
+    assert given.wished == {"verl_engine": "sglang"}
+    assert given.errors == []
+    assert given.settings == {
         "training_container": {"training_container_shm_size": "64g"},
         "verl_shell": {"verl_shell_path": "~/bin/verl-shell"},
     }

@@ -1,0 +1,119 @@
+"""The inventory as a whole, checked before any host is touched: its groups, and what hosts must agree on."""
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from verl_provision.wishes import Error
+
+CLUSTER = "cluster"
+# What has to be one and the same on all hosts that train together.
+SHARED = ("verl_version", "verl_engine", "verl_trainer", "verl_image", "verl_commit")
+LOCAL = ("local", "community.docker.docker", "docker", "podman")
+
+
+def check(hostvars: Mapping[str, Mapping], hosts: dict[str, dict[str, Any]]) -> dict[str, list[Error]]:
+    """`{host: errors}` for the hosts (`{name: {wishes, ...}}`) of a run."""
+    found: dict[str, list[Error]] = {name: [] for name in hosts}
+    if not hosts:
+        return found
+    groups = hostvars[next(iter(hosts))].get("groups") or {}
+    members = [str(name) for name in groups.get(CLUSTER) or []]
+    for name in members:
+        if name in found:
+            found[name] += _disagreements(members, hosts) + _nnodes(len(members), hosts[name]["wishes"])
+    if CLUSTER not in groups:
+        for group, near in _misspelt(groups).items():
+            for name in near:
+                if name in found:
+                    found[name].append(_group_error(group))
+    for name, error in _twins(hostvars, hosts).items():
+        found[name].append(error)
+    return found
+
+
+def cluster_size(name: str, variables: Mapping[str, Any]) -> int:
+    """How many hosts train together: the inventory's group `cluster`, where this host is in it."""
+    members = (variables.get("groups") or {}).get(CLUSTER) or []
+    return len(members) if name in members else 1
+
+
+def _misspelt(groups: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Groups that were probably meant to be `cluster`; one with a number, as `cluster1`, has a meaning of its own."""
+    return {
+        str(group): [str(name) for name in members]
+        for group, members in groups.items()
+        if str(group).isalpha() and difflib.SequenceMatcher(None, str(group).lower(), CLUSTER).ratio() > 0.85
+    }
+
+
+def _group_error(group: str) -> Error:
+    return {
+        "variable": f"group {group}",
+        "found": f"a group `{group}` and no group `{CLUSTER}`",
+        "needed": f"`{CLUSTER}`, where these hosts are to train together",
+        "fix": f"Rename the group to `{CLUSTER}`, or to something that can't be taken for it.",
+    }
+
+
+def _nnodes(size: int, wishes: dict[str, Any]) -> list[Error]:
+    """A number of nodes that isn't the cluster's."""
+    wanted = wishes["verl_nnodes"]
+    if wanted == size:
+        return []
+    return [
+        {
+            "variable": "verl_nnodes",
+            "found": str(wanted),
+            "needed": f"{size}, the number of hosts in group `{CLUSTER}`",
+            "fix": "Leave `verl_nnodes` out: it is counted; or correct the group.",
+        }
+    ]
+
+
+def _disagreements(members: list[str], hosts: dict[str, dict[str, Any]]) -> list[Error]:
+    """What the hosts of the cluster wish differently, and may not."""
+    errors = []
+    for wish in SHARED:
+        said: dict[str, list[str]] = {}
+        for name in members:
+            if name in hosts:
+                said.setdefault(json.dumps(hosts[name]["wishes"][wish]), []).append(name)
+        if len(said) > 1:
+            found = "; ".join(f"{value} on {_some(names)}" for value, names in said.items())
+            errors.append(
+                {
+                    "variable": wish,
+                    "found": found,
+                    "needed": f"the same on all hosts of group `{CLUSTER}`, which train together",
+                    "fix": f"Set `{wish}` once, in group_vars/{CLUSTER}.yml.",
+                }
+            )
+    return errors
+
+
+def _twins(hostvars: Mapping[str, Mapping], hosts: dict[str, dict[str, Any]]) -> dict[str, Error]:
+    """Names that lead to one and the same place: two runs at once would meet there."""
+    places: dict[tuple[str, ...], list[str]] = {}
+    for name, host in hosts.items():
+        variables = hostvars[name]
+        if variables.get("ansible_connection") in LOCAL or variables.get("ansible_host") is None:
+            continue
+        address = (str(variables.get(key, "")) for key in ("ansible_host", "ansible_port", "ansible_user"))
+        places.setdefault((*address, host["wishes"]["verl_state_dir"]), []).append(name)
+    return {
+        name: {
+            "variable": "ansible_host",
+            "found": f"{place[0]} for {_some(names)}",
+            "needed": "one name for each host",
+            "fix": "Remove the other name, or give it a verl_state_dir of its own.",
+        }
+        for place, names in places.items()
+        if len(names) > 1
+        for name in names
+    }
+
+
+def _some(names: list[str], shown: int = 5) -> str:
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")

@@ -1,0 +1,70 @@
+"""Settings: role variables that a user sets himself, checked against the roles' argument_specs."""
+
+import difflib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from verl_provision.wishes import Error, shown
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+RESULT = "_result"  # what a role leaves behind carries its name too
+
+
+@lru_cache(maxsize=1)
+def specs() -> dict[str, dict[str, Any]]:
+    """`{role: {variable: its argument spec}}` of all roles."""
+    found = {}
+    for path in sorted(ROLES.glob("*/meta/argument_specs.yml")):
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].values()
+        found[path.parents[1].name] = {name: spec for entry in entries for name, spec in entry["options"].items()}
+    return found
+
+
+def variables() -> list[str]:
+    """Every role's variables."""
+    return [name for options in specs().values() for name in options]
+
+
+def role_of(variable: str) -> str | None:
+    """The role whose variable this is meant to be."""
+    return next((role for role in specs() if variable.startswith(role + "_")), None)
+
+
+def check(role: str, variable: str, value: Any) -> Error | None:
+    """What is wrong with one setting."""
+    spec = specs()[role].get(variable)
+    if spec is None:
+        near = difflib.get_close_matches(variable, specs()[role], n=1, cutoff=0.6)
+        fix = f"Did you mean `{near[0]}`?" if near else f"docs/roles/{role}.md lists what the role takes."
+        return _error(variable, value, f"a variable of role {role}", fix)
+    validator = ArgumentSpecValidator({variable: {**spec, "required": False, "no_log": True}})
+    if not validator.validate({variable: value}).error_messages:
+        return None
+    error = _error(variable, value, needed(spec), f"Correct `{variable}`, or leave it out.")
+    return {**error, "found": "a value"} if spec.get("no_log") else error
+
+
+def needed(spec: dict[str, Any]) -> str:
+    """What values a variable takes, in words."""
+    if "choices" in spec:
+        return "one of " + ", ".join(str(choice) for choice in spec["choices"])
+    words = {
+        "bool": "true or false", "int": "a whole number", "float": "a number", "dict": "a mapping", "list": "a list",
+        "path": "a path",
+    }  # fmt: skip
+    return words.get(spec["type"], "text")
+
+
+def public(role: str, variable: str, value: Any) -> Any:
+    """What a plan may know of a setting: of a secret, only that it is there and, in a mapping, under which names."""
+    if not specs()[role][variable].get("no_log"):
+        return value
+    return sorted(str(name) for name in value) if isinstance(value, dict) else bool(value)
+
+
+def _error(variable: str, value: Any, need: str, fix: str) -> Error:
+    return {"variable": variable, "found": shown(variable, value), "needed": need, "fix": fix}
