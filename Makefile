@@ -57,6 +57,14 @@ test: setup-dev  ## Everything a change must pass
 test-long: setup-dev  ## The long proofs; docs/proofs.md says what the last runs showed
 	$(BIN)/pytest tests -m slow $(ARGS)
 
+.PHONY: wheel
+wheel: setup-dev  ## dist/verl_provision-*.whl: the command without a clone (docs/install.md)
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+.PHONY: collection
+collection: setup-dev  ## dist/verl-provision-*.tar.gz: the Ansible collection verl.provision
+	$(BIN)/python collection/build.py
+
 .PHONY: docs
 docs: setup-dev  ## Write the generated parts of the documentation
 	$(BIN)/python -m verl_provision.docs

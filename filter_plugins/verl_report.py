@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the package lies beside the filters
 
+from verl_provision import paths
 from verl_provision.plain import to_plain
 from verl_provision.report import build, html, latest, markdown, text
 
@@ -36,7 +37,7 @@ options:
   directory:
     description:
       - Where earlier reports are; the views say what is different from the newest that has a host in common. Empty
-        means C(reports) of this repository.
+        means C(reports) of this repository, or of the folder you are in where this is installed.
     type: path
     default: ""
 """
@@ -53,7 +54,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(document), C(text), C(markdown), C(html) and C(verdicts).
+  description: C(directory), C(document), C(text), C(markdown), C(html) and C(verdicts).
   type: dict
 """
 
@@ -61,8 +62,10 @@ _value:
 def verl_report(hostvars, run, fleet, finished, directory=""):
     """Return the report, its views and the verdicts; see DOCUMENTATION."""
     document = build.build(hostvars, to_plain(run), to_plain(fleet), str(finished))
-    previous = latest.before(str(directory) or REPORTS, document)
+    directory = str(directory) or str(paths.reports())
+    previous = latest.before(directory, document)
     return {
+        "directory": directory,
         "document": document,
         "text": "\n".join(text.report_lines(document, f"reports/{document['run']['id']}/report.json")),
         "markdown": shown(markdown, document, previous),
@@ -77,9 +80,6 @@ def shown(kind, document, previous):
         return kind.render(document, previous)
     except Exception as error:
         return f"This view of the report failed ({type(error).__name__}: {error}). report.json has everything.\n"
-
-
-REPORTS = Path(__file__).resolve().parents[1] / "reports"
 
 
 class FilterModule:

@@ -5,12 +5,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from verl_provision import __version__, catalog, inventory, secrets, settings, wishes
 from verl_provision.decide import plan as decide
 from verl_provision.decide import preflight
+from verl_provision.paths import ROOT
 from verl_provision.plain import to_plain
 
 # In the order of the playbook.
@@ -25,7 +25,7 @@ STEPS = (
     "verl_shell",
 )
 ROLES = (*STEPS, "nvidia_driver", "verification", "ray_cluster")
-VERIFICATION = Path(__file__).resolve().parents[2] / "roles/verification/files"
+VERIFICATION = ROOT / "roles/verification/files"
 NO_HOSTS = ["all:!all"]  # a pattern that matches nobody and warns nobody
 
 

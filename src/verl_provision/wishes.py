@@ -6,10 +6,11 @@ import math
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-SCHEMA = Path(__file__).resolve().parents[2] / "catalog" / "schema" / "wishes.json"
+from verl_provision.paths import CATALOG
+
+SCHEMA = CATALOG / "schema/wishes.json"
 _TRUE = {"true", "yes", "on", "1", "y", "t"}
 _FALSE = {"false", "no", "off", "0", "n", "f"}
 _UNSET = {"", "none", "null", "~"}

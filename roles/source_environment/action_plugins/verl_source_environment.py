@@ -13,8 +13,6 @@ import time
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-MODULE = "verl_source_environment"
-
 
 class ActionModule(ActionBase):
     TRANSFERS_FILES = False
@@ -25,7 +23,7 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         self._vars = task_vars or {}
         if self._task.check_mode or self._task.args.get("action", "build") != "build":
-            return self._execute_module(MODULE, task_vars=self._vars)
+            return self._execute_module(task_vars=self._vars)
         interval = self._progress_interval()
         deadline = time.monotonic() + int(self._task.args.get("lock_timeout", 1800))
         while True:
@@ -47,7 +45,7 @@ class ActionModule(ActionBase):
             self._say(progress_line(seen["progress"]))
 
     def _act(self, **changes):
-        result = self._execute_module(MODULE, module_args=dict(self._task.args, **changes), task_vars=self._vars)
+        result = self._execute_module(module_args=dict(self._task.args, **changes), task_vars=self._vars)
         return result
 
     def _progress_interval(self):

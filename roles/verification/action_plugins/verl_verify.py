@@ -10,11 +10,10 @@ import os
 
 from ansible.plugins.action import ActionBase
 
-FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "files")
 FOLDERS = ("verl_checks", "verl_programs")
 
 
-def whole(files: str = FILES) -> str:
+def whole(files: str) -> str:
     """The script as one text: verl_verify.py with the files of its folders in its PARTS."""
     parts = {}
     for folder in FOLDERS:
@@ -43,5 +42,5 @@ class ActionModule(ActionBase):
         action = args.get("action", "run")
         # Looking for a stamp by its key doesn't need it.
         if not args.get("script") and (action == "run" or (action == "recall" and not args.get("key"))):
-            args["script"] = whole()
+            args["script"] = whole(os.path.dirname(self._find_needle("files", "verl_verify.py")))
         return {**result, **self._execute_module(module_args=args, task_vars=task_vars)}

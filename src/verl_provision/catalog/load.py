@@ -10,8 +10,8 @@ import yaml
 
 from verl_provision.catalog import overlay, patches
 from verl_provision.catalog.errors import CatalogError, Fault, shown
+from verl_provision.paths import CATALOG
 
-HERE = Path(__file__).resolve().parents[3] / "catalog"
 # file -> the key its content has in the catalog, or None where the whole file is the value
 FILES = {
     "images": "images",
@@ -80,7 +80,7 @@ def read(path: Path) -> Any:
 
 def _folder(root: str | os.PathLike | None) -> Path:
     if root is None:
-        return HERE
+        return CATALOG
     folder = Path(root)
     inner = folder / "catalog"
     return inner if (inner / "images.yml").is_file() else folder

@@ -8,7 +8,7 @@ from typing import Any
 
 from verl_provision.catalog import CatalogError, digests, load
 from verl_provision.catalog.check import Checked, check, summary
-from verl_provision.catalog.load import HERE
+from verl_provision.paths import CATALOG
 
 DIGEST_SHOWN = len("sha256:") + 12
 
@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
     compare.add_argument("--update", action="store_true", help="write digests and sizes found into images.yml")
     compare.add_argument("--only", metavar="ID", action="append", default=[], help="this image only (repeatable)")
     compare.add_argument("--quick", action="store_true", help="read sizes and labels of new and changed images only")
-    compare.add_argument("--catalog", metavar="DIR", type=Path, default=HERE, help="the catalog's folder")
+    compare.add_argument("--catalog", metavar="DIR", type=Path, default=CATALOG, help="the catalog's folder")
     compare.add_argument(
         "--extra", metavar="FILE", action="append", default=[], help="an overlay as in verl_catalog_extra"
     )

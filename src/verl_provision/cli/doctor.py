@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from verl_provision.cli import play
+from verl_provision.paths import EXAMPLE, ROOT
 from verl_provision.report import latest, view
 
-ROOT = Path(__file__).resolve().parents[3]
 SCRIPTS = Path(sys.executable).parent
 ANSIBLE_FLOOR = (2, 19)
 DISK_GB = 1.0
@@ -109,7 +109,7 @@ def inventory_findings(inventory: Path) -> Iterator[Finding]:
     """Whether Ansible reads the inventory, and finds hosts in it."""
     if not inventory.exists():
         yield finding("inventory", f"there is no {inventory}", "an inventory",
-                      f"cp -r inventories/example-cluster {inventory}, and write your hosts into it")  # fmt: skip
+                      f"cp -r {EXAMPLE} {inventory}, and write your hosts into it")  # fmt: skip
         return
     program = SCRIPTS / "ansible-inventory"
     if not program.exists():
@@ -129,7 +129,7 @@ def inventory_findings(inventory: Path) -> Iterator[Finding]:
     known = json.loads(done.stdout)
     names = {name for group in known.values() if isinstance(group, dict) for name in group.get("hosts", [])}
     if not names:
-        yield finding("inventory", f"{inventory} has no hosts", "at least one", "inventories/example-cluster shows how")
+        yield finding("inventory", f"{inventory} has no hosts", "at least one", f"{EXAMPLE} shows how")
 
 
 # ---- the hosts

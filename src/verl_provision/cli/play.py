@@ -16,10 +16,9 @@ from rich.console import Console
 
 from verl_provision.cli.board import Board
 from verl_provision.cli.progress import Run
+from verl_provision.paths import EXAMPLE, INVENTORY, ROOT, reports
 from verl_provision.report import html, latest, markdown, text
 
-ROOT = Path(__file__).resolve().parents[3]
-REPORTS = ROOT / "reports"
 PLAYBOOKS = {
     "plan": ("playbooks/plan.yml", "look at the hosts and show what would be done; nothing is changed"),
     "up": ("site.yml", "take the hosts to a verified verl environment"),
@@ -44,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def add_targets(parser: argparse.ArgumentParser) -> None:
     """The flags that say which hosts, and what is wished for them."""
-    parser.add_argument("-i", "--inventory", default="inventories/local", help="inventory (default: %(default)s)")
+    parser.add_argument("-i", "--inventory", default=str(INVENTORY), help="inventory (this very machine)")
     parser.add_argument("-l", "--limit", help="only these hosts")
     parser.add_argument(
         "--want",
@@ -71,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     inventory = Path(arguments.inventory)
     if not inventory.exists():
-        print(f"verl-provision: no inventory at {inventory}; copy inventories/example-cluster", file=sys.stderr)
+        print(f"verl-provision: no inventory at {inventory}; cp -r {EXAMPLE} {inventory}", file=sys.stderr)
         return 2
     flags = [f"--{flag}" for flag in ("check", "diff") if getattr(arguments, flag, False)]
     playbook = PLAYBOOKS[arguments.command][0]
@@ -100,7 +99,7 @@ def execute(
             inventory=str(Path(inventory).resolve()),
             limit=limit,
             cmdline=flags or None,
-            extravars=wishes,
+            extravars={"run_report_directory": str(reports()), **wishes},
             envvars={
                 "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
                 "ANSIBLE_NOCOLOR": "" if sys.stdout.isatty() else "1",
@@ -118,7 +117,8 @@ def watch(
     """Run a playbook with the board where there is a terminal, with plain lines where there is none."""
     state = Run(time.monotonic())
     stop = Stop()
-    before = set(latest.runs(REPORTS))
+    folder = reports()
+    before = set(latest.runs(folder))
     console = Console()
     with stop, Board(console, time.monotonic) if console.is_terminal else contextlib.nullcontext() as board:
         if board:
@@ -143,11 +143,11 @@ def watch(
         state.finish(time.monotonic())
     if stop.asked:
         result.status = "canceled"
-    new = sorted(set(latest.runs(REPORTS)) - before)
-    report = latest.read(REPORTS, new[-1]) if new else None
+    new = sorted(set(latest.runs(folder)) - before)
+    report = latest.read(folder, new[-1]) if new else None
     if report:
         report["run"]["timeline"] = state.timeline
-        keep(REPORTS / new[-1], report, result.said)
+        keep(folder / new[-1], report, result.said)
         print("\n".join(text.report_lines(report, f"reports/{new[-1]}/report.html")))
     elif not stop.asked:
         print(result.said)  # it ended before there was anything to report: Ansible says why

@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from verl_provision import paths
 from verl_provision.report import html, latest, markdown, text
-
-REPORTS = Path(__file__).resolve().parents[3] / "reports"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -23,7 +22,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--format", choices=["text", "md", "html", "json"], default="text", help="how (text)")
     parser.add_argument("--path", action="store_true", help="print where the file of that format is, not what is in it")
     parser.add_argument("--list", action="store_true", help="list the runs that are kept, newest last")
-    parser.add_argument("--directory", metavar="DIR", type=Path, default=REPORTS, help="where reports are kept")
+    parser.add_argument("--directory", metavar="DIR", type=Path, default=paths.reports(), help="where reports are kept")
     parser.set_defaults(run=run)
 
 

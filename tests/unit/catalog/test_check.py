@@ -19,9 +19,9 @@ import yaml
 from tests.unit.catalog.registry_server import INDEX, MANIFEST, Registry, digest_of
 from verl_provision.catalog import load
 from verl_provision.catalog.check import check
-from verl_provision.catalog.load import HERE
 from verl_provision.catalog.registry import Base, Client, RegistryError, retry_after
 from verl_provision.cli import catalog as command
+from verl_provision.paths import CATALOG
 
 IMAGES = {image["id"]: image for image in load()["images"]}
 VLLM, SGL = "verlai/verl:vllm024.latest", "verlai/verl:sgl0512.latest"
@@ -36,7 +36,7 @@ def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Regist
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(HERE, tmp_path / "catalog"))
+    return Path(shutil.copytree(CATALOG, tmp_path / "catalog"))
 
 
 def entry(name: str = "vllm024", **fields: Any) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from verl_provision.catalog import find, load
-from verl_provision.catalog.load import HERE, Loader, read
+from verl_provision.catalog.load import Loader, read
 from verl_provision.catalog.patches import order
+from verl_provision.paths import CATALOG as HERE
 
 CATALOG = load()
 IMAGES = {image["id"]: image for image in CATALOG["images"]}

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from verl_provision.catalog import CatalogError, load
-from verl_provision.catalog.load import HERE
+from verl_provision.paths import CATALOG
 
-SRC = HERE.parent / "src"
+SRC = CATALOG.parent / "src"
 
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
     """A copy of the catalog."""
-    return Path(shutil.copytree(HERE, tmp_path / "catalog"))
+    return Path(shutil.copytree(CATALOG, tmp_path / "catalog"))
 
 
 def test_the_shape() -> None:

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 from verl_provision.catalog import CatalogError, load
 from verl_provision.catalog.check import STATES
-from verl_provision.catalog.load import HERE
+from verl_provision.paths import CATALOG
 
 DIGEST = f"sha256:{'ab' * 32}"
 PLAIN = load()
@@ -188,7 +188,7 @@ def test_junk_is_refused_or_fits_the_schema(extra: Any) -> None:
     changed = [item for item in after["images"] if item not in PLAIN["images"]]
     for item in changed:
         item["serves"].pop("inherited")
-    schema = json.loads((HERE / "schema/images.json").read_text())
+    schema = json.loads((CATALOG / "schema/images.json").read_text())
     assert Draft202012Validator(schema).is_valid({"schema_version": 1, "images": changed})
 
 
@@ -204,7 +204,7 @@ def test_a_junk_file_is_refused_or_read(tmp_path_factory: pytest.TempPathFactory
 
 
 def test_the_example_in_the_docs() -> None:
-    page = (HERE.parent / "docs/catalog.md").read_text()
+    page = (CATALOG.parent / "docs/catalog.md").read_text()
     example = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
     after = load(extra=example)
     assert image(after, "vllm024")["size_gb"]["unpacked"] == 24.5
@@ -217,5 +217,5 @@ def test_the_example_in_the_docs() -> None:
 
 
 def test_the_docs_name_every_state() -> None:
-    page = (HERE.parent / "docs/catalog.md").read_text()
+    page = (CATALOG.parent / "docs/catalog.md").read_text()
     assert all(f"`{state}`" in page for state in STATES)

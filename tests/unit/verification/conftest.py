@@ -26,7 +26,9 @@ def imported(path):
     return module
 
 
-whole = imported(ROOT / "roles/verification/action_plugins/verl_verify.py").whole  # as the role makes it: one text
+def whole():
+    """The script as the role sends it: one text."""
+    return imported(ROOT / "roles/verification/action_plugins/verl_verify.py").whole(str(SCRIPT.parent))
 
 
 @pytest.fixture(scope="session")
