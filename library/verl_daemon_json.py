@@ -52,7 +52,8 @@ changed_keys:
   elements: str
   returned: success
 pending_keys:
-  description: Wanted keys that the running daemon does not show yet, and those just changed.
+  description: Wanted keys that the running daemon does not show yet, those just changed, and, in a file that is newer
+    than the daemon, those that only a restart brings into effect.
   type: list
   elements: str
   returned: success
@@ -66,6 +67,10 @@ action:
   type: str
   returned: success
   sample: reload
+engine_started:
+  description: When the running daemon started, seconds since 1970; null where none runs.
+  type: float
+  returned: success
 backup_file:
   description: Copy of the file as it was.
   type: str
@@ -156,16 +161,22 @@ def main():
         except cli.CliError:
             info = {}  # not running: whatever is in the file takes effect when it starts
     running = bool(info.get("ServerVersion"))
-    pending = sorted(set(changed_keys) | set(daemon_json.pending(settings, info))) if running else []
-    late = daemon_json.needs_restart(pending, info.get("ServerVersion"))
+    started = daemon_json.engine_started(before) if running else None
+    pending = set()
+    if running:
+        pending = set(changed_keys) | set(daemon_json.pending(settings, info))
+        if started is not None and text and os.stat(path).st_mtime > started:
+            pending |= set(daemon_json.waiting(settings, info))
+    late = daemon_json.needs_restart(sorted(pending), info.get("ServerVersion"))
 
     result = {
         "changed": bool(changed_keys),
         "changed_keys": changed_keys,
-        "pending_keys": pending,
+        "pending_keys": sorted(pending),
         "restart_keys": late,
         "action": "restart" if late else "reload" if pending else "none",
         "running": running,
+        "engine_started": started,
         "diff": {
             "before_header": path,
             "after_header": path,

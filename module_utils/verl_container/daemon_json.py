@@ -1,29 +1,9 @@
 """Docker's daemon.json: read, merge without losing anybody's keys, and say what makes a change take effect."""
 
 import json
+import os
 
-# Keys that dockerd takes over on SIGHUP (`systemctl reload docker`): docs.docker.com/reference/cli/dockerd and moby's
-# daemon/reload.go and reload_unix.go. Runtimes, default-runtime, live-restore and the registries were tried on 20.10
-# and 26.1.
-RELOADABLE = frozenset(
-    (
-        "authorization-plugins",
-        "debug",
-        "default-runtime",
-        "features",
-        "insecure-registries",
-        "labels",
-        "live-restore",
-        "log-level",
-        "max-concurrent-downloads",
-        "max-concurrent-uploads",
-        "max-download-attempts",
-        "registry-mirrors",
-        "runtimes",
-        "shutdown-timeout",
-    )
-)
-CDI_RELOADS_SINCE = (28, 2)  # before, the CDI driver is registered only when dockerd starts
+from ansible.module_utils.verl_container.daemon_json_table import EFFECTS
 
 
 class DaemonJsonError(ValueError):
@@ -88,15 +68,32 @@ def changed_keys(before, after):
 
 def needs_restart(keys, engine_version=None):
     """Return those of `keys` that a reload doesn't bring into effect."""
+    return [key for key in keys if effect(key, engine_version) != "reload"]
+
+
+def effect(key, engine_version=None):
+    """Return what a key needs on this engine; one that nobody listed, or no known engine: the heaviest."""
+    rows = EFFECTS.get(key) or EFFECTS.get(key.split(".")[0]) or [((0,), "restart_idle")]
     version = version_tuple(engine_version)
-    late = []
-    for key in keys:
-        if key == "features.cdi":
-            if version is None or version < CDI_RELOADS_SINCE:
-                late.append(key)
-        elif key.split(".")[0] not in RELOADABLE:
-            late.append(key)
-    return late
+    if version is None:
+        return max((found for _since, found in rows), key=("reload", "restart", "restart_idle").index)
+    return [found for since, found in rows if version >= since[:2]][-1]
+
+
+def waiting(want, info):
+    """Return the keys of `want` that wait for a restart if they were written after the daemon started."""
+    late = needs_restart(changed_keys({}, want), info.get("ServerVersion"))
+    return [key for key in late if not (key == "features.cdi" and info.get("CDISpecDirs"))]
+
+
+def engine_started(config):
+    """When dockerd started, seconds since 1970: it writes its pid file then. None where there's none."""
+    for path in (config.get("pidfile"), "/var/run/docker.pid", "/run/snap.docker/docker.pid"):
+        try:
+            return round(os.stat(path).st_mtime, 3)
+        except (OSError, TypeError):
+            continue
+    return None
 
 
 def _mirror(url):

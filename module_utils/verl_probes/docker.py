@@ -40,7 +40,7 @@ def empty():
         "gpus_flag": None,
         "cdi": None,
         "cdi_devices": [],
-        "daemon_json": {"path": None, "parsed": None, "error": None},
+        "daemon_json": {"path": None, "parsed": None, "error": None, "newer_than_engine": None},
         "running": [],
         "started_at": None,
     }
@@ -142,6 +142,7 @@ def probe(host, user, facts):
     _fill(facts, data)
     facts["daemon_json"] = daemon_json(host, facts, user)
     facts["started_at"] = _started_at(host, facts)
+    facts["daemon_json"]["newer_than_engine"] = _newer(host, facts)
     facts["gpus_flag"] = gpus_flag(host, facts)
     return client
 
@@ -176,7 +177,7 @@ def _daemon_json_path(host, facts, user):
 def daemon_json(host, facts, user):
     """The configuration file: parsed, or why it could not be."""
     path = _daemon_json_path(host, facts, user)
-    found = {"path": path, "parsed": None, "error": None}
+    found = {"path": path, "parsed": None, "error": None, "newer_than_engine": None}
     content = host.read(host.file(path), 1024 * 1024)
     if content is None:
         if not host.exists(path):
@@ -216,6 +217,15 @@ def _started_at(host, facts):
         if when is not None:
             return round(when, 3)
     return None
+
+
+def _newer(host, facts):
+    """Whether the configuration was written after dockerd started: what only a restart brings may wait in it."""
+    path = facts["daemon_json"]["path"]
+    written = host.modified_at(path) if path else None
+    if written is None or facts["started_at"] is None:
+        return None
+    return written > facts["started_at"]
 
 
 def gpus_flag(host, facts):

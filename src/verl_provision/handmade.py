@@ -153,7 +153,7 @@ def _healthy(machine: Machine) -> dict[str, Any]:
                 "gpus_flag": False if machine.docker else None,
                 "cdi": False if machine.docker else None,
                 "cdi_devices": [],
-                "daemon_json": {"path": None, "parsed": None, "error": None},
+                "daemon_json": {"path": None, "parsed": None, "error": None, "newer_than_engine": None},
                 "running": [],
                 "started_at": None,
             },

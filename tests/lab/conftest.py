@@ -1,5 +1,9 @@
-"""The lab is started for these tests and removed afterwards, unless it was up before."""
+"""The lab is started for these tests and removed afterwards, unless it was up before.
 
+VERL_LAB_HOSTS="gpu-580 spare" starts no other hosts, for tests that need no others.
+"""
+
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,18 +11,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+HOSTS = os.environ.get("VERL_LAB_HOSTS", "").split()
 
 
-def lab(command: str) -> subprocess.CompletedProcess:
+def lab(*command: str) -> subprocess.CompletedProcess:
     """Run one of the lab's commands."""
-    return subprocess.run([sys.executable, "-m", "lab", command], cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-m", "lab", *command], cwd=ROOT, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def lab_is_up():
     """Bring the lab up (cold: minutes; cached: under one); take it down again if it was down before."""
-    was_up = lab("status").returncode == 0
-    up = lab("up")
+    was_up = lab("status", *HOSTS).returncode == 0
+    up = lab("up", *HOSTS)
     assert up.returncode == 0, up.stdout[-4000:] + up.stderr[-4000:]
     yield
     if not was_up:

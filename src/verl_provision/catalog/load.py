@@ -21,6 +21,7 @@ FILES = {
     "vendors": None,
     "thresholds": "thresholds",
     "managers": "managers",
+    "daemon_json": "keys",
 }
 KEPT = 8  # catalogs in the cache: one run needs one
 
@@ -38,7 +39,7 @@ Loader.yaml_implicit_resolvers = {
 
 
 def load(root: str | os.PathLike | None = None, extra: Any = ()) -> dict[str, Any]:
-    """The catalog: {images, releases, cuda, gpus, vendors, thresholds, managers}.
+    """The catalog: {images, releases, cuda, gpus, vendors, thresholds, managers, daemon_json}.
 
     `root` is the folder of the files, or a folder that has them in catalog/. `extra` is what `verl_catalog_extra`
     holds: a file, a mapping, or a list of both; see overlay.py. Raises CatalogError.

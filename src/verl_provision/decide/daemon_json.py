@@ -1,48 +1,59 @@
-"""What a change of daemon.json needs to take effect: a reload, a restart, or nothing. Table: catalog/cuda.yml."""
+"""What a change of daemon.json needs to take effect. The table is catalog/daemon_json.yml."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from verl_provision.decide import versions
-from verl_provision.decide.junk import mapping, mappings, text
-from verl_provision.decide.world import World
+from verl_provision.decide.junk import mapping, text
 
-# Read by dockerd on SIGHUP on every engine (moby daemon/reload.go); the catalog's own list comes first.
-ALSO_RELOADABLE = (
-    "debug", "labels", "max-concurrent-downloads", "max-concurrent-uploads", "max-download-attempts",
-    "authorization-plugins", "shutdown-timeout",
-)  # fmt: skip
-NOTHING, RELOAD, RESTART = "none", "reload", "restart"
+NOTHING, RELOAD, RESTART, RESTART_IDLE = "none", "reload", "restart", "restart_idle"  # from light to heavy
+WEIGHT = (NOTHING, RELOAD, RESTART, RESTART_IDLE)
+
+Table = Iterable[dict[str, Any]]
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Keys of `wanted` that `found` has otherwise; `features.x` and `runtimes.x` one by one, other keys whole."""
-    changed = []
+    return [name for name, same in _compared(found, wanted) if not same]
+
+
+def _compared(found: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[str, bool]]:
+    keys = []
     for name, value in wanted.items():
         if name in ("features", "runtimes") and isinstance(value, dict):
             have = mapping(found.get(name))
-            changed += [f"{name}.{key}" for key, item in value.items() if have.get(key) != item]
+            keys += [(f"{name}.{key}", have.get(key) == item) for key, item in value.items()]
         elif isinstance(value, list) and isinstance(found.get(name), list):
-            changed += [name] if any(item not in found[name] for item in value) else []
-        elif found.get(name) != value:
-            changed.append(name)
-    return changed
+            keys.append((name, all(item in found[name] for item in value)))
+        else:
+            keys.append((name, found.get(name) == value))
+    return keys
 
 
-def action(name: str, engine: str | None, world: World) -> str:
-    """`reload` or `restart` for one changed key on this engine version; unknown keys need a restart."""
-    key = name.partition(".")[0]
-    for row in mappings(world.docker.get("restart_needed")):
-        if row.get("key") == name:
-            until = text(row.get("until"))
-            return RELOAD if until and engine and versions.compare(engine, until) >= 0 else RESTART
-    since = text(mapping(world.docker.get("reloadable")).get(key))
-    if since:
-        return RELOAD if engine is None or versions.compare(engine, since) >= 0 else RESTART
-    return RELOAD if key in ALSO_RELOADABLE else RESTART
+def effect(name: str, engine: str | None, table: Table) -> str:
+    """What one changed key needs on this engine. A key that nobody listed waits for an idle host."""
+    rows = [row for row in table if row.get("key") == name] or [
+        row for row in table if row.get("key") == name.partition(".")[0]
+    ]
+    if engine is None:
+        return heaviest([str(row.get("effect")) for row in rows]) if rows else RESTART_IDLE
+    holding = [row for row in rows if versions.compare(engine, text(row.get("since")) or "0") >= 0]
+    newest = max(holding, key=lambda row: versions.key_or_zero(text(row.get("since")) or "0"), default={})
+    return text(newest.get("effect")) or RESTART_IDLE
 
 
-def classify(found: dict[str, Any], wanted: dict[str, Any], engine: str | None, world: World) -> dict[str, Any]:
-    """`{action, keys: {KEY: action}}`: what bringing `found` to `wanted` needs, the heaviest of its keys."""
-    keys = {name: action(name, engine, world) for name in differences(found, wanted)}
-    heaviest = RESTART if RESTART in keys.values() else RELOAD if keys else NOTHING
-    return {"action": heaviest, "keys": keys}
+def heaviest(effects: Iterable[str]) -> str:
+    """The one that brings all of them about."""
+    return max(effects, key=lambda one: WEIGHT.index(one) if one in WEIGHT else len(WEIGHT), default=NOTHING)
+
+
+def classify(found: dict[str, Any], wanted: dict[str, Any], engine: str | None, table: Table) -> dict[str, Any]:
+    """`{action, keys: {KEY: effect}}`: what bringing `found` to `wanted` needs, the heaviest of its keys."""
+    keys = {name: effect(name, engine, table) for name in differences(found, wanted)}
+    return {"action": heaviest(keys.values()), "keys": keys}
+
+
+def waiting(found: dict[str, Any], wanted: dict[str, Any], engine: str | None, table: Table) -> dict[str, str]:
+    """`{KEY: effect}` of the wanted keys that are in the file and need more than a reload."""
+    keys = {name: effect(name, engine, table) for name, same in _compared(found, wanted) if same}
+    return {name: needs for name, needs in keys.items() if needs in (RESTART, RESTART_IDLE)}

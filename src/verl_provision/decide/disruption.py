@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from verl_provision.decide.daemon_json import RESTART_IDLE
 from verl_provision.decide.host import Host
 from verl_provision.decide.wanted import Wishes
 
@@ -19,7 +20,7 @@ class Rung:
 
 
 def climb(host: Host, wishes: Wishes, idle: bool, needs: str, gpus_flag_missing: bool, fresh_engine: bool) -> Rung:
-    """The rung for a change that `needs` a reload or a restart (or nothing), on an idle or a busy host.
+    """The rung for a change that `needs` what daemon_json.py calls its effect, on an idle or a busy host.
 
     `gpus_flag_missing`: dockerd was started before the toolkit arrived, so that `--gpus` needs a restart.
     `fresh_engine`: the engine is installed in this very run, so nobody's containers depend on it.
@@ -28,10 +29,16 @@ def climb(host: Host, wishes: Wishes, idle: bool, needs: str, gpus_flag_missing:
     if needs == NONE and not gpus_flag_missing:
         return Rung(NONE, "gpus_all", "")
     if may_restart:
-        if needs == RESTART or gpus_flag_missing:
+        if needs in (RESTART, RESTART_IDLE) or gpus_flag_missing:
             why = "the toolkit arrived after dockerd started: --gpus is known after a restart"
             return Rung(RESTART, "gpus_all", why if gpus_flag_missing else "a setting of daemon.json needs a restart")
         return Rung(RELOAD, "gpus_all", "settings of daemon.json take effect by a reload")
+    if needs == RESTART_IDLE:
+        return Rung(
+            DEFER,
+            "gpus_all",
+            "a setting of daemon.json needs a restart that running containers don't outlive, live-restore or not",
+        )
     if needs == RESTART:
         if host.docker.swarm:
             return Rung(

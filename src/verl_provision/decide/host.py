@@ -54,6 +54,8 @@ class Docker:
     daemon_json: dict[str, Any] = field(default_factory=dict)
     daemon_json_path: str = "/etc/docker/daemon.json"
     daemon_json_error: str | None = None
+    daemon_json_newer: bool = False  # the file was written after dockerd had started
+    started_at: float | None = None
     running: tuple[tuple[str, str], ...] = ()  # (name, id)
     swarm: bool = False
     cdi_ready: bool = False  # it knows CDI and has a device of nvidia.com/gpu
@@ -299,6 +301,8 @@ def _docker(docker: dict[str, Any]) -> Docker:
         daemon_json=mapping(config.get("parsed")),
         daemon_json_path=text(config.get("path")) or "/etc/docker/daemon.json",
         daemon_json_error=text(config.get("error")),
+        started_at=number(docker.get("started_at")),
+        daemon_json_newer=config.get("newer_than_engine") is True,
         running=tuple(
             (text(item.get("name")) or "unnamed", text(item.get("id")) or "")
             for item in mappings(docker.get("running"))

@@ -7,7 +7,7 @@ from typing import Any
 from verl_provision.decide import backend, daemon_json, disruption, idle, releases, verification, versions
 from verl_provision.decide.decision import Decision
 from verl_provision.decide.host import Host
-from verl_provision.decide.junk import mapping, text
+from verl_provision.decide.junk import mapping, text, texts
 from verl_provision.decide.keys import step_key
 from verl_provision.decide.wanted import Wishes
 from verl_provision.decide.world import Release, World
@@ -258,7 +258,7 @@ def container_path(planner: Planner) -> None:
 
 
 def docker_engine(planner: Planner) -> str:
-    """Install it, or bring its daemon.json to what is wanted. Returns what the change needs: none, reload, restart."""
+    """Install it, or bring its daemon.json to what is wanted. Returns what makes the change take effect."""
     host, wishes, choice = planner.host, planner.wishes, planner.decision.choice
     args = planner.args(
         "docker_engine",
@@ -274,17 +274,40 @@ def docker_engine(planner: Planner) -> str:
     for name, key in (("registry_mirrors", "registry-mirrors"), ("insecure_registries", "insecure-registries")):
         if isinstance(args[name], list) and args[name]:
             wanted[key] = args[name]
-    change = daemon_json.classify(host.docker.daemon_json, wanted, host.docker.version, planner.world)
+    docker, table = host.docker, planner.world.daemon_json
+    change = daemon_json.classify(docker.daemon_json, wanted, docker.version, table)
     if choice.install_engine:
-        reason = "Docker is not installed" if not host.docker.installed else "Docker does not answer"
+        reason = "Docker is not installed" if not docker.installed else "Docker does not answer"
         planner.add("docker_engine", reason, args)
         return daemon_json.NOTHING
-    if change["action"] == daemon_json.NOTHING:
+    settled = planner.stamp("docker_engine") == step_key("docker_engine", args)
+    late = _waiting(planner, wanted, settled)
+    needs = daemon_json.heaviest([change["action"], *late.values()])
+    if not wanted or (settled and not change["keys"]):
+        return needs
+    reason = f"daemon.json lacks {', '.join(change['keys'])}"
+    if not change["keys"]:
+        reason = f"nothing says that {', '.join(wanted)} of daemon.json took effect"
+    if not _may_edit(planner, "docker_engine", ", ".join(change["keys"] or wanted)):
         return daemon_json.NOTHING
-    if not _may_edit(planner, "docker_engine", ", ".join(change["keys"])):
-        return daemon_json.NOTHING
-    planner.add("docker_engine", f"daemon.json lacks {', '.join(change['keys'])}", args)
-    return change["action"]
+    planner.add("docker_engine", reason, args)
+    return needs
+
+
+def _waiting(planner: Planner, wanted: dict[str, Any], settled: bool) -> dict[str, str]:
+    """Keys that are in the file and wait for a restart, with what each needs.
+
+    The step's stamp names them, and the dockerd that has to go. Without it (the run was interrupted) a file that is
+    newer than its dockerd counts as waiting.
+    """
+    docker, table = planner.host.docker, planner.world.daemon_json
+    if not settled:
+        newer = docker.daemon_json_newer
+        return daemon_json.waiting(docker.daemon_json, wanted, docker.version, table) if newer else {}
+    stamp = mapping(planner.host.stamps.get("docker_engine"))
+    if docker.started_at is None or stamp.get("engine_started") != docker.started_at:
+        return {}
+    return {key: daemon_json.effect(key, docker.version, table) for key in texts(stamp.get("waiting"))}
 
 
 def _may_edit(planner: Planner, step: str, what: str) -> bool:

@@ -99,13 +99,13 @@ class World:
     driver_floor: dict[str, Any] = field(default_factory=dict)
     branch_cuda: dict[str, Any] = field(default_factory=dict)
     toolkit: dict[str, Any] = field(default_factory=dict)
-    docker: dict[str, Any] = field(default_factory=dict)
     served: dict[str, tuple[tuple[Release, str, str], ...]] = field(default_factory=dict)
     thresholds: tuple[dict[str, Any], ...] = ()  # bandwidth of collectives (catalog/thresholds.yml)
     native_branch: dict[str, str | None] = field(default_factory=dict)  # CUDA -> lowest branch that carries it
     refs: frozenset[str] = frozenset()  # how engines may call the images
     roomy_gb: float = 0.0  # free space with which every image fits
     managers: tuple[dict[str, Any], ...] = ()  # what a source environment may need, as pinned downloads
+    daemon_json: tuple[dict[str, Any], ...] = ()  # what makes a change of a key of it take effect
     faults: tuple[str, ...] = ()
 
     def manager(self, name: str, arch: str | None) -> dict[str, Any]:
@@ -162,7 +162,6 @@ def read(catalog: Any) -> World:
         driver_floor=mapping(cuda.get("driver_floor")),
         branch_cuda=branches,
         toolkit=mapping(cuda.get("toolkit")),
-        docker=mapping(cuda.get("docker")),
         served={image.id: served(image, ordered) for image in images.values()},
         thresholds=tuple(mappings(catalog.get("thresholds"))),
         native_branch={
@@ -171,6 +170,7 @@ def read(catalog: Any) -> World:
         refs=frozenset(ref for image in images.values() for ref in (image.ref, f"{image.registry}/{image.ref}")),
         roomy_gb=2 * max([image.size_gb or 0 for image in images.values()] or [0]) + 100,
         managers=tuple(mappings(catalog.get("managers"))),
+        daemon_json=tuple(mappings(catalog.get("daemon_json"))),
         faults=tuple(faults),
     )
 

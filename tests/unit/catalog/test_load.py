@@ -23,7 +23,7 @@ def own(tmp_path: Path) -> Path:
 
 def test_the_shape() -> None:
     catalog = load()
-    assert set(catalog) == {"images", "releases", "cuda", "gpus", "vendors", "thresholds", "managers"}
+    assert set(catalog) == {"images", "releases", "cuda", "gpus", "vendors", "thresholds", "managers", "daemon_json"}
     assert isinstance(catalog["images"], list) and isinstance(catalog["releases"], list)
     assert catalog["cuda"]["driver_floor"]["13"] == "580"
 

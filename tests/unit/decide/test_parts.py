@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.decide.machines import host, known, loaded, machine, merge, plan, wish
-from verl_provision.decide import daemon_json, gpus, keys, versions, world
+from verl_provision.decide import gpus, keys, versions, world
 from verl_provision.decide.idle import idle
 from verl_provision.decide.plan import plan_host
 
@@ -89,31 +89,6 @@ def test_busy(change, because):
 )
 def test_idle_all_the_same(change):
     assert idle(host(merge(machine(), change)), wish()) == (True, [])
-
-
-@pytest.mark.parametrize(
-    ("found", "wished", "engine", "action"),
-    [
-        ({}, {"runtimes": {"nvidia": {"path": "x"}}}, "26.1.5", "reload"),
-        ({}, {"default-runtime": "nvidia"}, "20.10.24", "reload"),
-        ({}, {"registry-mirrors": ["https://m"]}, "26.1.5", "reload"),
-        ({}, {"insecure-registries": ["r:5000"]}, "26.1.5", "reload"),
-        ({}, {"live-restore": True}, "26.1.5", "reload"),
-        ({}, {"debug": True}, "26.1.5", "reload"),
-        ({}, {"exec-opts": ["native.cgroupdriver=cgroupfs"]}, "29.0.0", "restart"),
-        ({}, {"features": {"cdi": True}}, "28.1.1", "restart"),
-        ({}, {"features": {"cdi": True}}, "28.2.0", "reload"),
-        ({}, {"data-root": "/data"}, "29.0.0", "restart"),
-        ({}, {"what-is-this": 1}, "29.0.0", "restart"),
-        ({"debug": True, "foreign": 1}, {"debug": True}, "26.1.5", "none"),
-        ({"registry-mirrors": ["a", "b"]}, {"registry-mirrors": ["b"]}, "26.1.5", "none"),
-        ({"runtimes": {"other": {}}}, {"runtimes": {"nvidia": {}}}, "26.1.5", "reload"),
-        ({}, {}, None, "none"),
-        ({}, {"debug": True, "data-root": "/x"}, "26.1.5", "restart"),
-    ],
-)
-def test_what_a_change_of_daemon_json_needs(found, wished, engine, action):
-    assert daemon_json.classify(found, wished, engine, known())["action"] == action
 
 
 @pytest.mark.parametrize(

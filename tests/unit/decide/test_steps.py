@@ -161,6 +161,8 @@ def test_a_fresh_engine_may_be_restarted_though_gpus_are_busy():
         ({}, {"log-driver": "local"}, "restart", False),
         ({"running": OTHER}, {"log-driver": "local"}, "live_restore_restart", False),
         ({"running": OTHER, "swarm": True}, {"log-driver": "local"}, None, True),
+        ({"running": OTHER}, {"data-root": "/data"}, None, True),
+        ({}, {"data-root": "/data"}, "restart", False),
         ({"running": OTHER}, {"live-restore": True}, "reload", False),
         ({}, {"live-restore": True}, "reload", False),
         ({"running": OTHER}, {"features": {"cdi": True}}, "live_restore_restart", False),
@@ -175,10 +177,41 @@ def test_settings_of_daemon_json(docker, daemon, action, deferred):
     assert (planned["steps"].get("disruption") or {"args": {"action": None}})["args"]["action"] == action
     assert bool(planned["deferred"]) == deferred
     facts["engines"]["docker"]["daemon_json"] = {"path": "/etc/docker/daemon.json", "parsed": daemon, "error": None}
-    assert (
-        "docker_engine"
-        not in plan(facts, settings={"docker_engine": {"docker_engine_manage_daemon_json": daemon}})["steps"]
-    )
+    facts["stamps"] = {"docker_engine": {"key": planned["steps"]["docker_engine"]["key"]}}
+    again = plan(facts, settings={"docker_engine": {"docker_engine_manage_daemon_json": daemon}})
+    assert not {"docker_engine", "disruption"} & set(again["steps"])
+
+
+def written(daemon, **docker):
+    """A host on whose daemon.json the settings are; its dockerd began at 1000."""
+    facts = machine()
+    parsed = {"path": "/etc/docker/daemon.json", "parsed": daemon, "error": None, "newer_than_engine": True}
+    facts["engines"]["docker"] |= {"version": "26.1.5", "started_at": 1000.0, "daemon_json": parsed, **docker}
+    return facts
+
+
+def test_a_restart_that_was_deferred_is_made_up_for_on_an_idle_host():
+    settings = {"docker_engine": {"docker_engine_manage_daemon_json": {"data-root": "/data"}}}
+    facts = written({}, running=OTHER)
+    busy = plan(facts, settings=settings)
+    assert busy["deferred"][0]["action"] == "restart"
+    facts = written({"data-root": "/data"})
+    stamp = {"key": busy["steps"]["docker_engine"]["key"], "waiting": ["data-root"], "engine_started": 1000.0}
+    facts["stamps"] = {"docker_engine": stamp}
+    assert list(plan(facts, settings=settings)["steps"])[:1] == ["disruption"]
+    facts["engines"]["docker"]["running"] = OTHER["running"] if isinstance(OTHER, dict) else OTHER
+    still = plan(facts, settings=settings)
+    assert "disruption" not in still["steps"]
+    assert still["deferred"][0]["action"] == "restart"
+    facts["engines"]["docker"] |= {"running": [], "started_at": 2000.0}  # somebody restarted it
+    assert "disruption" not in plan(facts, settings=settings)["steps"]
+
+
+@pytest.mark.parametrize(("daemon", "action"), [({"log-driver": "local"}, "restart"), ({"labels": ["a=b"]}, None)])
+def test_a_run_that_was_killed_after_it_wrote_is_made_up_for(daemon, action):
+    planned = plan(written(daemon), settings={"docker_engine": {"docker_engine_manage_daemon_json": daemon}})
+    assert "took effect" in planned["steps"]["docker_engine"]["reason"]
+    assert planned["steps"].get("disruption", {"args": {"action": None}})["args"]["action"] == action
 
 
 def test_a_daemon_json_that_cannot_be_read_is_refused():
