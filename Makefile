@@ -35,6 +35,10 @@ up: setup  ## The main job on this machine (INVENTORY=... for others, ARGS=... f
 
 .PHONY: plan
 plan: setup  ## Facts and plan only; changes nothing
+	$(BIN)/ansible-playbook $(if $(INVENTORY),-i $(INVENTORY)) playbooks/plan.yml --skip-tags drift $(ARGS)
+
+.PHONY: drift
+drift: setup  ## The same as a check: exit status 2 where something would be done
 	$(BIN)/ansible-playbook $(if $(INVENTORY),-i $(INVENTORY)) playbooks/plan.yml $(ARGS)
 
 .PHONY: unit

@@ -214,6 +214,13 @@ def step_hosts(hostvars: Mapping[str, Mapping], step: str, check_mode: bool) -> 
     return names or NO_HOSTS
 
 
+def drifted(verdicts: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """What is wrong with the hosts that have no plan, and the hosts whose plan would do something (or a pattern)."""
+    unwell = [f"{name}: {verdict['message']}" for name, verdict in verdicts.items() if not verdict["well"]]
+    names = [str(name) for name, verdict in verdicts.items() if verdict["state"] == "planned"]
+    return unwell, names or NO_HOSTS
+
+
 def wanted(host: dict[str, Any], step: str, check_mode: bool) -> bool:
     """Whether this host's plan enters `step` (or `verification`) in this run."""
     if step == "verification":

@@ -31,7 +31,7 @@ def test_check_mode_plans_the_same_and_changes_nothing(bare):
     assert set(states().values()) == {"planned"}
     planned = {name: list(host["plan"]["steps"]) for name, host in report()["hosts"].items()}
     assert differences(before) == []
-    assert play("playbooks/plan.yml").returncode == 0
+    assert play("playbooks/plan.yml").returncode == 2
     assert {name: list(host["plan"]["steps"]) for name, host in report()["hosts"].items()} == planned
 
 

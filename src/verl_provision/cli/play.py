@@ -34,6 +34,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     for name, (_, summary) in PLAYBOOKS.items():
         parser = subparsers.add_parser(name, help=summary, description=summary)
         add_targets(parser)
+        if name == "plan":
+            parser.add_argument(
+                "--detailed-exitcode",
+                action="store_true",
+                help="exit with 2 where something would be done, as a drift check (then bad usage is 1, too)",
+            )
         if name == "up":
             parser.add_argument("--check", action="store_true", help="change nothing, show what would be changed")
             parser.add_argument("--diff", action="store_true", help="show how files would change")
@@ -64,18 +70,26 @@ def wishes(wanted: list[str]) -> dict[str, str] | None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the playbook. 0: every host is well; 1: a host was refused, failed or couldn't be reached; 2: bad usage."""
+    """Run the playbook. 0: every host is well; 1: a host was refused, failed or couldn't be reached; 2: bad usage.
+
+    With --detailed-exitcode 2 means that something would be done, and nothing else.
+    """
+    drift = getattr(arguments, "detailed_exitcode", False)
+    bad_usage = 1 if drift else 2
     extra = wishes(arguments.want)
     if extra is None:
-        return 2
+        return bad_usage
     inventory = Path(arguments.inventory)
     if not inventory.exists():
         print(f"verl-provision: no inventory at {inventory}; cp -r {EXAMPLE} {inventory}", file=sys.stderr)
-        return 2
+        return bad_usage
     flags = [f"--{flag}" for flag in ("check", "diff") if getattr(arguments, flag, False)]
+    if arguments.command == "plan" and not drift:
+        flags.append("--skip-tags drift")
     playbook = PLAYBOOKS[arguments.command][0]
     watched = arguments.command == "up" and not arguments.raw and not arguments.diff
     go = watch if watched else execute
+    before = latest.runs(reports())
     result = go(playbook, str(inventory), arguments.limit, extra, " ".join(flags))
     if watched and result.status == "canceled":
         again = " ".join(["verl-provision", *sys.argv[1:]])
@@ -83,7 +97,10 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     if result.rc == 0:
         return 0
-    return 2 if result.rc in USAGE_ERRORS else 1
+    if drift and result.rc == 2:
+        return 2
+    reported = latest.runs(reports()) != before  # an error after the report is about a host
+    return bad_usage if result.rc in USAGE_ERRORS and not reported else 1
 
 
 def execute(

@@ -581,6 +581,9 @@ def _container_reason(planner: Planner, key: str) -> str:
         return f"there is no container {name}"
     if key not in (planner.stamp("training_container"), container.key):
         return f"the container {name} was made for other wishes"
+    made = text(mapping(planner.host.stamps.get("training_container")).get("id"))
+    if made and made[:12] != container.id[:12]:
+        return f"the container {name} is another one than the last run left"
     if not container.running:
         return f"the container {name} is not running"
     return ""

@@ -109,9 +109,13 @@ def error_line(error: dict[str, Any]) -> str:
 
 
 def verdicts(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """For each host `{well, message}`: whether this run counts as a success there."""
+    """For each host `{state, well, message}`: whether this run counts as a success there."""
     well = WELL[report["run"]["mode"]]
     return {
-        name: {"well": host["state"] in well, "message": f"{host['state']}: {host['reason']}"}
+        name: {
+            "state": host["state"],
+            "well": host["state"] in well,
+            "message": f"{host['state']}: {host['reason']}",
+        }
         for name, host in report["hosts"].items()
     }
