@@ -105,35 +105,12 @@ facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.verl_probes.collect import GROUPS, collect
-from ansible.module_utils.verl_probes.host import Host
+from ansible.module_utils.verl_probes.look import ARGUMENTS, look
 
 
 def main():
-    module = AnsibleModule(
-        argument_spec={
-            "probe_root": {"type": "path", "default": "/"},
-            "state_dir": {"type": "path", "default": "~/.local/state/verl-provision"},
-            "prefix": {"type": "path", "default": "~/verl"},
-            "container_name": {"type": "str", "default": "verl"},
-            "command_timeout": {"type": "float", "default": 10},
-            "gather": {
-                "type": "list",
-                "elements": "str",
-                "choices": ["all"] + list(GROUPS),
-                "default": ["all"],
-            },
-        },
-        supports_check_mode=True,
-    )
-    host = Host(
-        probe_root=module.params["probe_root"],
-        timeout=max(0.1, module.params["command_timeout"]),
-        state_dir=module.params["state_dir"],
-        prefix=module.params["prefix"],
-        container_name=module.params["container_name"],
-    )
-    module.exit_json(changed=False, facts=collect(host, module.params["gather"]))
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module.exit_json(changed=False, facts=look(module.params))
 
 
 if __name__ == "__main__":
