@@ -8,6 +8,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 PROJECT = (
+    "action_plugins",
     "ansible.cfg",
     "site.yml",
     "catalog",

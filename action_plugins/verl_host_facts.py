@@ -62,7 +62,9 @@ print(json.dumps({"changed": False, "facts": look(json.loads(base64.b64decode("@
 @functools.cache
 def script() -> str:
     """The script with the probes in it, all but what it is asked."""
-    sources = {f"verl_probes.{path.stem}": path.read_text(encoding="utf-8") for path in (UTILS / "verl_probes").glob("*.py")}
+    sources = {
+        f"verl_probes.{path.stem}": path.read_text(encoding="utf-8") for path in (UTILS / "verl_probes").glob("*.py")
+    }
     sources["verl_probes"] = sources.pop("verl_probes.__init__")
     packed = zlib.compress(json.dumps(sources, sort_keys=True).encode(), 9)
     return SCRIPT.replace("@SOURCES@", base64.b64encode(packed).decode())

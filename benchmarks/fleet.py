@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 import yaml
 
 from lab import hosts as lab_hosts
-from lab import inventory, keys, lifecycle, network, settings, topology
+from lab import lifecycle, network, settings, topology
 
 BASE = "gpu-550"
 BUILD = ROOT / "build/bench"
@@ -100,7 +100,9 @@ def start(count: int) -> Path:
     """Start `count` hosts afresh, all as the base is; their inventory."""
     prepare()
     stop()
-    starting = "; ".join(f"setsid unshare --mount /opt/fleet/enter {m.address} >/dev/null 2>&1 &" for m in members(count))
+    starting = "; ".join(
+        f"setsid unshare --mount /opt/fleet/enter {m.address} >/dev/null 2>&1 &" for m in members(count)
+    )
     base(starting.replace("&;", "&") + " sleep 0.2")
     wait(members(count))
     return lay(BUILD / f"fleet-{count}.yml", hosts_of(members(count)))

@@ -1,4 +1,4 @@
-"""What all benchmarks share: run contestants in turn, count their CPU, and print medians with the machine beside them."""
+"""What all benchmarks share: contestants in turn, their CPU, medians with the machine beside them."""
 
 import ctypes
 import json
@@ -93,7 +93,9 @@ def interleave(contestants: list[Contestant], runs: int) -> dict[str, list[dict[
         for contestant in contestants if turn % 2 == 0 else contestants[::-1]:
             if turn < contestant.most_runs:
                 results[contestant.name].append(measure(contestant))
-                print(f"  run {turn + 1} {contestant.name}: {results[contestant.name][-1]['seconds']:.1f} s", flush=True)
+                print(
+                    f"  run {turn + 1} {contestant.name}: {results[contestant.name][-1]['seconds']:.1f} s", flush=True
+                )
     return results
 
 
@@ -104,7 +106,9 @@ def middle(results: list[dict[str, Any]], key: str = "seconds") -> float:
 
 def table(results: dict[str, list[dict[str, Any]]], reference: str) -> None:
     """Medians with their range, and each one's ratio to the reference."""
-    print(f"\n{'':26}{'wall s (min-max)':>24}{'controller CPU s':>18}{'total CPU s':>13}{'x ' + reference:>10}{'runs':>6}")
+    print(
+        f"\n{'':26}{'wall s (min-max)':>24}{'controller CPU s':>18}{'total CPU s':>13}{'x ' + reference:>10}{'runs':>6}"
+    )
     for name, measured in results.items():
         seconds = [result["seconds"] for result in measured]
         wall = f"{middle(measured):.1f} ({min(seconds):.1f}-{max(seconds):.1f})"

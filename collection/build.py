@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 NAME = "verl.provision"
 SAME = ("catalog", "playbooks", "roles", "src/verl_provision", "LICENSE", "CHANGELOG.md")
-PLUGINS = {"library": "modules", "module_utils": "module_utils", "filter_plugins": "filter"}
+PLUGINS = {"action_plugins": "action", "library": "modules", "module_utils": "module_utils", "filter_plugins": "filter"}
 JUNK = shutil.ignore_patterns("__pycache__", "action_plugins")  # roles of a collection can't have plugins
 
 
@@ -47,8 +47,8 @@ def copy(source: Path, target: Path) -> None:
 def rewrite(target: Path) -> None:
     """Name everything as a collection must: modules, filters and roles by their full names."""
     modules, filters, roles = (
-        "|".join(sorted(path.stem for path in ROOT.glob(pattern)))
-        for pattern in ("library/*.py", "filter_plugins/*.py", "roles/*")
+        "|".join(sorted({path.stem for pattern in patterns for path in ROOT.glob(pattern)}))
+        for patterns in (("library/*.py", "roles/*/action_plugins/*.py"), ("filter_plugins/*.py",), ("roles/*",))
     )
     rules = [
         (rf"(?m)^(\s*(?:- )?)({modules}):$", rf"\1{NAME}.\2:"),

@@ -1,6 +1,6 @@
 # Copyright the verl-provision authors
 # SPDX-License-Identifier: Apache-2.0
-"""What verl_host_facts is asked for, and its answer: the same whether Ansible's module or the action plugin carries it."""
+"""What verl_host_facts is asked for, and its answer; the module and the action plugin both carry it."""
 
 from __future__ import annotations
 
