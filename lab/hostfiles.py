@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from lab import engine, keys, machine, network, settings
-from lab.build import gpu
+from lab.build import gpu, toolkit
 from lab.topology import Host
 
 PIP_CACHE = "/var/cache/lab-pip"  # the GPU-less host's, kept between labs
@@ -83,6 +83,22 @@ def _tree(root: Path, host: Host) -> None:
             + "\n",
         )
 
+    if host.no_root:
+        _administrators(root)
+
+
+def _administrators(root: Path) -> None:
+    """What an administrator left on a host whose users have no rights: the toolkit's packages, and site settings."""
+    version = settings.TOOLKIT_VERSIONS[-1]
+    for package in (toolkit.make() / "repository/stable/deb/amd64").glob(f"*_{version}-1_amd64.deb"):
+        (root / "opt/lab/toolkit").mkdir(parents=True, exist_ok=True)
+        shutil.copy2(package, root / "opt/lab/toolkit")
+    registry = f'[[registry]]\nlocation = "{network.registry()}"\ninsecure = true\n'
+    _write(root, "etc/containers/registries.conf.d/site.conf", registry)
+    if not Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        # Rootless Podman can do nothing with cgroups v1.
+        _write(root, "etc/containers/containers.conf.d/site.conf", '[containers]\ncgroups = "disabled"\n')
+
 
 def _with_host(web: str) -> dict[str, str]:
     """Let pip trust the lab's plain-http web server, beside the hosts that the machine already trusts."""
@@ -126,6 +142,15 @@ fi
 if [ -d "$3" ] && [ "$(stat -c %U "$3")" != "$user" ]; then
     chown -R "$user:$user" "$3"
 fi
+"""
+
+
+# Once: a host that is up already was administered before.
+ADMINISTRATOR = r"""
+set -eu
+[ -d /opt/lab/toolkit ] || exit 0
+dpkg --install /opt/lab/toolkit/*.deb
+rm -r /opt/lab/toolkit
 """
 
 

@@ -44,7 +44,9 @@ def create(host: Host) -> None:
     volumes = {}
     if host.machine:
         volumes[f"{host.container}-docker"] = {"bind": "/var/lib/docker", "mode": "rw"}
-    else:
+    if host.no_root:
+        volumes[f"{host.container}-home"] = {"bind": "/home", "mode": "rw"}  # overlays don't stack on an overlay
+    if not host.machine:
         settings.PIP_CACHE.mkdir(parents=True, exist_ok=True)
         volumes[str(settings.PIP_CACHE)] = {"bind": hostfiles.PIP_CACHE, "mode": "rw"}
     client = engine.client()
@@ -97,6 +99,8 @@ def wait(host: Host) -> None:
     failed = exec(host.name, "systemctl --failed --no-legend --plain", check=False).out.strip()
     if failed:
         raise LabError(f"{host.name} booted with failed units:\n{failed}")
+    if host.no_root:
+        exec(host.name, hostfiles.ADMINISTRATOR)
 
 
 def remove(host: Host) -> None:
@@ -104,8 +108,9 @@ def remove(host: Host) -> None:
     client = engine.client()
     with contextlib.suppress(docker.errors.NotFound):
         client.containers.get(host.container).remove(force=True, v=True)
-    with contextlib.suppress(docker.errors.NotFound):
-        client.volumes.get(f"{host.container}-docker").remove(force=True)
+    for volume in ("docker", "home"):
+        with contextlib.suppress(docker.errors.NotFound):
+            client.volumes.get(f"{host.container}-{volume}").remove(force=True)
 
 
 def reset(name: str) -> None:

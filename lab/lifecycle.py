@@ -24,11 +24,12 @@ def _chosen(names: list[str]) -> list[topology.Host]:
     return [host for host in topology.HOSTS.values() if (host.name in names if names else host.default)]
 
 
-def build(pool: ThreadPoolExecutor) -> None:
-    """Make whatever the cache lacks."""
+def build(pool: ThreadPoolExecutor, chosen: list[topology.Host]) -> None:
+    """Make whatever the cache lacks of what these hosts need."""
     keys.private_key()
+    systems = {"builder", "image", "services"} | {host.rootfs for host in chosen}
     # The images take longest, so they start first; what others need too is waited for in cache.step.
-    _all(pool, images.make, toolkit.make, gpu.make, verlgit.make, *((rootfs.make, name) for name in topology.ROOTFS))
+    _all(pool, images.make, toolkit.make, gpu.make, verlgit.make, *((rootfs.make, name) for name in sorted(systems)))
 
 
 def up(names: list[str]) -> None:
@@ -39,7 +40,7 @@ def up(names: list[str]) -> None:
         with cache.locked():
             engine.client()
             with ThreadPoolExecutor(3) as builders:  # a build keeps a core busy, or waits for a download
-                build(builders)
+                build(builders, chosen)
             built = time.monotonic()
             _all(pool, *((rootfs.image, name) for name in {"services"} | {host.rootfs for host in chosen}))
             network.create()

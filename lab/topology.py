@@ -17,6 +17,7 @@ class Host:
     docker: bool  # Docker Engine installed
     machine: str | None  # files/nvml/MACHINE.yaml, what GPUs and driver it has
     default: bool = True  # `python -m lab up` starts it; others start where they are named
+    no_root: bool = False  # an administrator set up engines that need no root, and is gone
 
     @property
     def container(self) -> str:
@@ -26,6 +27,8 @@ class Host:
     @property
     def rootfs(self) -> str:
         """Which root file system it starts from."""
+        if self.no_root:
+            return f"{self.suite}-no-root"
         return f"{self.suite}-docker" if self.docker else self.suite
 
 
@@ -36,6 +39,7 @@ HOSTS = {
         Host("gpu-580", 22, "trixie", "ops", True, True, "h100-580"),
         Host("cpu", 23, "bookworm", "alice", False, False, None),
         Host("spare", 24, "trixie", "ops", True, False, "h100-580-spare"),
+        Host("noroot", 25, "trixie", "alice", False, True, "h100-580", default=False, no_root=True),
     )
 }
 
@@ -66,6 +70,24 @@ ROOTFS = {  # name: (Debian release, packages)
     "trixie": ("trixie", _TOOLS),
     "bookworm-docker": ("bookworm", [*_TOOLS, "docker.io"]),
     "trixie-docker": ("trixie", [*_TOOLS, "docker.io", "docker-cli"]),
+    "trixie-no-root": (
+        "trixie",
+        [
+            *_TOOLS,
+            "crun",
+            "dbus-user-session",
+            "docker-cli",
+            "docker.io",
+            "fuse-overlayfs",
+            "libpam-systemd",
+            "passt",
+            "podman",
+            "python3-pip",
+            "rootlesskit",
+            "slirp4netns",
+            "uidmap",
+        ],
+    ),
     "services": ("bookworm", ["ca-certificates", "docker-registry", "git", "lighttpd"]),
     "image": (
         "bookworm",
@@ -90,3 +112,4 @@ ROOTFS = {  # name: (Debian release, packages)
         ],
     ),
 }
+FROM_SID = {"trixie-no-root": ["apptainer"]}  # beside the packages above

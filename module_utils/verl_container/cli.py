@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 
+WARNING = re.compile(r'time="[^"]*" level=warning ')
 SBIN = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -57,6 +59,13 @@ def run(argv, timeout=60, env=None, cwd=None, stdin=None):
     return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
 
 
+def told(out, err):
+    """Return what a command said, less Podman's warnings about the host where it said anything else."""
+    lines = ((err or out).strip() or "no message").splitlines()
+    plain = [line for line in lines if not WARNING.match(line)]
+    return "\n".join(plain or lines)[-1500:]
+
+
 class Engine:
     """One engine's command line. Every method either answers or raises CliError with a readable sentence."""
 
@@ -74,9 +83,7 @@ class Engine:
         rc, out, err = self.run(*argv, **kwargs)
         if rc != 0:
             raise CliError(
-                "`{0} {1}` failed (exit {2}): {3}".format(
-                    self.name, " ".join(argv[:2]), rc, (err or out).strip()[-1500:] or "no message"
-                ),
+                "`{0} {1}` failed (exit {2}): {3}".format(self.name, " ".join(argv[:2]), rc, told(out, err)),
                 fix=self.advice(err + out),
                 rc=rc,
             )
@@ -124,7 +131,7 @@ class Engine:
         if "no such" in low or "not found" in low or "unable to find" in low or "not known" in low:
             return None
         raise CliError(
-            "`{0} {1} inspect` failed (exit {2}): {3}".format(self.name, kind, rc, (err or out).strip()[-1500:]),
+            "`{0} {1} inspect` failed (exit {2}): {3}".format(self.name, kind, rc, told(out, err)),
             fix=self.advice(err + out),
             rc=rc,
         )

@@ -7,6 +7,7 @@ job or actor. Whatever can't be read counts as busy: the gate fails closed.
 import os
 
 from ansible.module_utils.verl_container import cli
+from ansible.module_utils.verl_probes import namespace
 
 # Ray's own workers that are there without any job.
 RAY_OWN = (
@@ -21,17 +22,30 @@ RAY_OWN = (
 def processes_in(engine, name):
     """Return the commands in a running container beside its init (zombies don't count)."""
     if engine.name.endswith("podman"):
-        out = engine.must("top", name, "pid", "state", "args")
+        found = _in_namespace(engine, name)
     else:
-        out = engine.must("top", name, "-eo", "pid,stat,args")
+        found = _listed(engine.must("top", name, "-eo", "pid,stat,args"))
+    own = 2 if found and any(name in found[0].split()[0] for name in ("docker-init", "catatonit", "tini")) else 1
+    return found[own:]
+
+
+def _in_namespace(engine, name):
+    """Podman's own `top` needs a cgroup, which a rootless container doesn't always have."""
+    pid = ((engine.inspect("container", name) or {}).get("State") or {}).get("Pid")
+    try:
+        return [row["command"] for row in namespace.processes(pid) if row["state"] != "Z"]
+    except OSError as error:
+        raise cli.CliError("what runs in container {0} can't be read: {1}".format(name, error)) from error
+
+
+def _listed(out):
     found = []
     for line in out.splitlines()[1:]:
         parts = line.split(None, 2)
         if len(parts) < 3 or parts[1].startswith("Z"):
             continue
         found.append(parts[2])
-    own = 2 if found and any(name in found[0].split()[0] for name in ("docker-init", "catatonit", "tini")) else 1
-    return found[own:]
+    return found
 
 
 def running_containers(engine):

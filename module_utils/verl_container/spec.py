@@ -11,7 +11,7 @@ UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 # Set by the engines or their configuration, not by whoever made the container.
 FOREIGN_ENV = ("PATH", "TERM", "HOME", "HOSTNAME", "container")
 PROXY_ENV = ("http_proxy", "https_proxy", "no_proxy", "ftp_proxy", "all_proxy")
-GPU_ENV = ("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
+GPU_ENV = ("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_CTK_LIBCUDA_DIR")
 CDI_ALL = "nvidia.com/gpu=all"
 
 
@@ -118,7 +118,24 @@ def _environment(pairs):
     return dict(pair.partition("=")[::2] for pair in pairs or [])
 
 
-def _gpus(host, env):
+def _asked_devices(config):
+    """Return what `--device` named when Podman made it: its inspect shows only what a CDI device came to."""
+    words = [str(word) for word in config.get("CreateCommand") or []]
+    named = [words[at + 1] for at, word in enumerate(words[:-1]) if word == "--device"]
+    return named + [word.partition("=")[2] for word in words if word.startswith("--device=")]
+
+
+def _devices(config, host):
+    asked = _asked_devices(config)
+    if CDI_ALL in asked:
+        return [device(text) for text in asked if text != CDI_ALL]
+    found = [(item.get("PathOnHost") or "", item.get("PathInContainer")) for item in host.get("Devices") or []]
+    return [item for item in found if CDI_ALL not in item[0]]
+
+
+def _gpus(config, host, env):
+    if CDI_ALL in _asked_devices(config):
+        return "cdi:all"
     for request in host.get("DeviceRequests") or []:
         if request.get("Driver") == "cdi" and CDI_ALL in (request.get("DeviceIDs") or []):
             return "cdi:all"
@@ -166,12 +183,8 @@ def actual(inspected, image):
             volumes.append((mount.get("Source"), mount.get("Destination"), ",".join(sorted(mode))))
         elif mount.get("Type") == "volume" and mount.get("Name") and not re.match(r"^[0-9a-f]{64}$", mount["Name"]):
             volumes.append((mount["Name"], mount.get("Destination"), "" if mount.get("RW", True) else "ro"))
-    devices = []
-    for item in host.get("Devices") or []:
-        if CDI_ALL not in (item.get("PathOnHost") or ""):
-            devices.append((item.get("PathOnHost"), item.get("PathInContainer")))
     runtime = host.get("Runtime") or ""
-    gpus = _gpus(host, env)
+    gpus = _gpus(config, host, env)
     ipc = host.get("IpcMode") or ""
     network = host.get("NetworkMode") or ""
     return {
@@ -183,7 +196,7 @@ def actual(inspected, image):
         "cap_add": sorted(capability(name) for name in host.get("CapAdd") or []),
         "security_opt": sorted(str(text).replace(":", "=", 1) for text in host.get("SecurityOpt") or []),
         "volumes": sorted(volumes),
-        "devices": sorted(devices),
+        "devices": sorted(_devices(config, host)),
         "ulimits": sorted(
             (u["Name"].lower().replace("rlimit_", ""), u["Soft"], u["Hard"]) for u in host.get("Ulimits") or []
         ),

@@ -79,13 +79,15 @@ class Collector:
 
     def get_disk(self):
         host = self.host
-        root = self.engines()["engines"]["docker"]["root_dir"] or "/var/lib/docker"
-        return {
-            "disk": {
-                "engine_root": host.guard("disk", os_.room, host, root),
-                "home": host.guard("disk", os_.room, host, self.user()["home"]),
-            }
+        engines = self.engines()["engines"]
+        found = {
+            "engine_root": host.guard("disk", os_.room, host, engines["docker"]["root_dir"] or "/var/lib/docker"),
+            "home": host.guard("disk", os_.room, host, self.user()["home"]),
+            "prefix": host.guard("disk", os_.room, host, host.prefix),
         }
+        if engines["podman"]["root_dir"]:
+            found["podman_root"] = host.guard("disk", os_.room, host, engines["podman"]["root_dir"])
+        return {"disk": found}
 
     def get_nvidia(self):
         host = self.host

@@ -86,26 +86,30 @@ def spec(inspected):
     }
 
 
-def processes(listing, init_pid, command):
-    """Command names in a container beside its init, from a listing of pid, parent and name (zombies left out)."""
+def listed(listing):
+    """(pid, parent, name) of the rows of an engine's process listing (zombies left out)."""
     rows = []
     for line in listing.splitlines()[1:]:
         fields = line.split(None, 3)
         if len(fields) == 4 and fields[0].isdigit() and not fields[2].startswith("Z"):
-            rows.append((int(fields[0]), fields[1], fields[3].strip()))
-    inits = {str(init_pid)}
+            rows.append((int(fields[0]), int(fields[1]) if fields[1].isdigit() else None, fields[3].strip()))
+    return rows
+
+
+def processes(rows, init_pid, command):
+    """Command names in a container beside its init, from rows of pid, parent and name."""
     wrapped = any(pid == init_pid and name in INITS for pid, _parent, name in rows)
     main = command[0].rsplit("/", 1)[-1][:15] if command else None
     found = []
     for pid, parent, name in rows:
-        if pid == init_pid or (wrapped and parent in inits and name == main):
+        if pid == init_pid or (wrapped and parent == init_pid and name == main):
             continue
         found.append(name[:80])
     return found[:MOST]
 
 
-def facts(host, engine, inspected, top):
-    """The facts under `container`; `top()` gives the result of the engine's process listing."""
+def facts(host, engine, inspected, rows):
+    """The facts under `container`; `rows(pid)` gives pid, parent and name of its processes, or raises OSError."""
     state, config = inspected.get("State") or {}, inspected.get("Config") or {}
     running = bool(state.get("Running"))
     details = spec(inspected)
@@ -126,12 +130,10 @@ def facts(host, engine, inspected, top):
         "spec": details,
     }
     if running:
-        listed = top()
-        if listed.ok:
-            main = details["entrypoint"] + details["command"]
-            found["processes"] = processes(listed.stdout, pid, main)
-        else:
-            host.note("container processes", listed.message())
+        try:
+            found["processes"] = processes(rows(pid), pid, details["entrypoint"] + details["command"])
+        except OSError as error:
+            host.note("container processes", str(error))
             found["processes"] = None
     return found
 
@@ -147,4 +149,11 @@ def docker_container(host, client, names):
     if not isinstance(inspected, dict):
         host.note("docker inspect", result.message() if not result.ok else "its output is not what docker prints")
         return None
-    return facts(host, "docker", inspected, lambda: client.run("top", host.container_name, "-eo", "pid,ppid,stat,comm"))
+
+    def rows(_pid):
+        result = client.run("top", host.container_name, "-eo", "pid,ppid,stat,comm")
+        if not result.ok:
+            raise OSError(result.message())
+        return listed(result.stdout)
+
+    return facts(host, "docker", inspected, rows)

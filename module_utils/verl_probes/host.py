@@ -12,7 +12,7 @@ import socket
 import stat
 import sys
 
-from . import command
+from . import command, namespace
 
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
@@ -176,6 +176,11 @@ class Host:
                 if name:
                     names.append(name)
         return names
+
+    def in_namespace(self, pid):
+        """(pid, parent, name) of what runs in the PID namespace of a process; raises OSError where it can't be read."""
+        rows = namespace.processes(pid)
+        return [(row["pid"], row["parent"], row["name"]) for row in rows if row["state"] != "Z"]
 
     def link_target(self, path):
         """What /tmp/ray/session_latest and its like point at; None where it is no link."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 from . import container, images, text
 
@@ -13,7 +14,7 @@ MOST = 64
 
 
 def empty():
-    return {"installed": False, "version": None, "rootless": False, "subids": False, "running": []}
+    return {"installed": False, "version": None, "rootless": False, "subids": False, "root_dir": None, "running": []}
 
 
 def _subids(host, user):
@@ -27,10 +28,25 @@ def _subids(host, user):
 
 
 def _store(host, user):
+    """Where Podman keeps images and containers: what storage.conf says, else its default."""
     if user["root"]:
-        return "/var/lib/containers/storage"
+        return _configured(host, ("/etc/containers/storage.conf",), "graphroot") or "/var/lib/containers/storage"
     base = os.environ.get("XDG_DATA_HOME") or os.path.join(user["home"], ".local/share")
-    return os.path.join(base, "containers/storage")
+    own = os.path.join(os.environ.get("XDG_CONFIG_HOME") or os.path.join(user["home"], ".config"), "containers")
+    found = _configured(host, (os.path.join(own, "storage.conf"),), "graphroot")
+    found = found or _configured(host, ("/etc/containers/storage.conf",), "rootless_storage_path")
+    for name, value in (("$HOME", user["home"]), ("$USER", user["name"]), ("$UID", str(user["uid"]))):
+        found = (found or "").replace(name, value)
+    return found or os.path.join(base, "containers/storage")
+
+
+def _configured(host, paths, key):
+    """A key of storage.conf; a line is enough to look at, and Python 3.8 has no TOML."""
+    for path in paths:
+        match = re.search(r'(?m)^\s*%s\s*=\s*"([^"]+)"' % key, host.read(host.file(path)) or "")
+        if match:
+            return match.group(1)
+    return None
 
 
 def _rows(host, *arguments):
@@ -55,8 +71,9 @@ def probe(host, user, facts):
         version=text.version(host.run(["podman", "--version"]).stdout),
         rootless=not user["root"],
         subids=_subids(host, user),
+        root_dir=_store(host, user),
     )
-    if not host.exists(_store(host, user)):
+    if not host.exists(facts["root_dir"]):
         return [], None
     ours = None
     for row in _rows(host, "ps", "-a", "--no-trunc", "--format", "json"):
@@ -76,5 +93,4 @@ def _container(host):
     rows = _rows(host, "inspect", "--type", "container", "--format", "json", host.container_name)
     if not rows:
         return None
-    top = ["podman", "top", host.container_name, "hpid", "ppid", "state", "comm"]
-    return container.facts(host, "podman", rows[0], lambda: host.run(top))
+    return container.facts(host, "podman", rows[0], host.in_namespace)

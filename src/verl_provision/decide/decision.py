@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from verl_provision.decide import backend as backends
@@ -61,6 +61,8 @@ def decide(host: Host, wishes: Wishes, world: World) -> Decision:
     decision.choice = choice = backends.choose(host, wishes, world)
     decision.backend = choice.name
     decision.errors += choice.errors
+    if choice.name in ("podman", "apptainer"):
+        host = replace(host, engine=choice.name)
     wants = scenario.resolve(wishes, host)
     pool, errors = _pool(choice.name, wanted, host, wishes, world)
     decision.errors += errors

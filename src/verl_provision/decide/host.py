@@ -74,6 +74,16 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
+class Store:
+    """Where a backend keeps what it fetches."""
+
+    path: str
+    free_gb: float | None
+    factor: float  # of what an image or environment takes: what is unpacked beside it
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """Everything the decisions read of a host's facts."""
 
@@ -114,9 +124,7 @@ class Host:
     image_digests: frozenset[str]
     pythons: tuple[Python, ...]
     managers: frozenset[str]  # conda, mamba, micromamba, uv
-    engine_root: str
-    engine_free_gb: float | None
-    home_free_gb: float | None
+    stores: dict[str, Store]  # by backend
     container: Container | None
     sif_images: frozenset[str]
     shell_key: str | None  # of verl-shell; None where it isn't there
@@ -126,6 +134,7 @@ class Host:
     verification: dict[str, Any]
     ray_running: bool
     ray_busy: bool
+    engine: str = "docker"  # whose images are judged; decided before they are
 
     @property
     def rights(self) -> bool:
@@ -137,10 +146,10 @@ def read(facts: Any, world: World) -> Host:
     """Read facts of any shape; what is missing or odd counts as not there."""
     facts = mapping(facts)
     os, user, nvidia = mapping(facts.get("os")), mapping(facts.get("user")), mapping(facts.get("nvidia"))
-    engines, disk = mapping(facts.get("engines")), mapping(facts.get("disk"))
+    engines = mapping(facts.get("engines"))
     podman, apptainer = mapping(engines.get("podman")), mapping(engines.get("apptainer"))
     toolkit, fabric = mapping(facts.get("toolkit")), mapping(nvidia.get("fabric_manager"))
-    images, engine_disk = mappings(facts.get("images")), mapping(disk.get("engine_root"))
+    images = mappings(facts.get("images"))
     ray = mapping(facts.get("ray"))
     specs = texts(toolkit.get("cdi_specs"))
     podman_installed = flag(podman.get("installed")) is True
@@ -188,9 +197,7 @@ def read(facts: Any, world: World) -> Host:
         image_digests=frozenset(digest for image in images for digest in texts(image.get("digests"))),
         pythons=_pythons(facts),
         managers=frozenset(str(name) for name, found in mapping(facts.get("managers")).items() if found),
-        engine_root=text(engine_disk.get("path")) or "/var/lib/docker",
-        engine_free_gb=number(engine_disk.get("free_gb")),
-        home_free_gb=number(mapping(disk.get("home")).get("free_gb")),
+        stores=_stores(mapping(facts.get("disk")), text(user.get("home")) or "~"),
         container=_container(facts.get("container")),
         sif_images=frozenset(texts(facts.get("sif_images"))),
         shell_key=text(mapping(facts.get("verl_shell")).get("key")),
@@ -270,6 +277,31 @@ def _other(facts: dict[str, Any]) -> tuple[tuple[str, str, int], ...]:
         if about.get("present") is True:
             found.append((vendor, text(about.get("name")) or f"{vendor} accelerator", whole(about.get("devices")) or 0))
     return tuple(found)
+
+
+def _stores(disk: dict[str, Any], home: str) -> dict[str, Store]:
+    """Docker and Podman have a store of their own; the others keep all in the user's prefix."""
+    docker, podman = mapping(disk.get("engine_root")), mapping(disk.get("podman_root"))
+    own = mapping(disk.get("prefix")) or mapping(disk.get("home"))
+    path, free = text(own.get("path")) or home, number(own.get("free_gb"))
+    larger = f"Free space in {path}, or set verl_prefix to a larger file system."
+    return {
+        "docker": Store(
+            text(docker.get("path")) or "/var/lib/docker",
+            number(docker.get("free_gb")),
+            1.1,
+            "Free space (docker system df; docker image prune), or move the engine's data-root to a larger disk.",
+        ),
+        "podman": Store(
+            text(podman.get("path")) or f"{home}/.local/share/containers/storage",
+            number(podman.get("free_gb")),
+            1.1,
+            "Free space (podman system df; podman image prune), or move graphroot (storage.conf) to a larger disk.",
+        ),
+        # The layers are unpacked beside the file that is made of them.
+        "apptainer": Store(path, free, 1.5, larger),
+        "source": Store(path, free, 1.1, larger),
+    }
 
 
 def _podman_lacks(podman: dict[str, Any], specs: tuple[str, ...]) -> str:

@@ -112,8 +112,11 @@ def _remembered(host: Host, wishes: Wishes, same: Any, known: World, memory: Mem
 
 def decision_inputs(host: Host, known: World) -> tuple[Any, ...]:
     """Everything of a host that a decision rests on. Room on a disk that any image would fit on is only that: room."""
-    roomy = host.engine_free_gb is not None and host.engine_free_gb >= known.roomy_gb
-    home_roomy = host.home_free_gb is not None and host.home_free_gb >= known.roomy_gb
+    rooms = tuple(
+        (store.path, None if (store.free_gb or 0) >= known.roomy_gb else store.free_gb, store.free_gb is None)
+        for store in host.stores.values()
+    )
+    roomy = all((store.free_gb or 0) >= known.roomy_gb for store in host.stores.values())
     return (
         host.arch,
         host.os_family,
@@ -147,12 +150,16 @@ def decision_inputs(host: Host, known: World) -> tuple[Any, ...]:
         host.toolkit_version,
         host.pythons,
         host.managers,
-        host.engine_root,
         host.home,
-        None if roomy else (host.engine_free_gb, host.image_refs & known.refs, host.image_digests),
-        None if home_roomy else (host.home_free_gb, host.source.get("verl_version") if host.source else None),
-        roomy,
-        home_roomy,
+        rooms,
+        None
+        if roomy
+        else (
+            host.image_refs & known.refs,
+            host.image_digests,
+            host.sif_images,
+            host.source.get("verl_version") if host.source else None,
+        ),
     )
 
 

@@ -103,8 +103,7 @@ def _one(decision: Any, rule: str, change: Any, host: Host) -> list[dict[str, An
 
 
 def _disk_change(candidate: Any, host: Host, judged: Any) -> str:
-    path = host.home if candidate.source else host.engine_root
-    return f"{machine.needed_gb(candidate, host) or 0:.0f} GB free in {path}"
+    return f"{machine.needed_gb(candidate, host) or 0:.0f} GB free in {machine.store_of(candidate, host).path}"
 
 
 def _python_change(candidate: Any, host: Host, judged: Any) -> str:

@@ -140,3 +140,15 @@ def test_cdi_is_read_back_from_both_engines(lib):
     for found in (docker, podman):
         assert lib.actual(found, None)["gpus"] == "cdi:all"
         assert lib.actual(found, None)["runtime"] == ""
+
+
+def test_a_rootless_podman_container_with_cdi_compares_equal(lib, recorded):
+    """Podman's inspect shows the device nodes that a CDI device came to, and the variables that it brings."""
+    found = recorded("podman-5.4/container-cdi.json")[0]
+    image = recorded("podman-5.4/image.json")[0]
+    wanted = lib.wanted(options(gpu_request="cdi", volumes=["/srv/verl:/workspace/verl"]))
+    assert lib.differences(wanted, lib.actual(found, image)) == []
+    found["Config"]["CreateCommand"] += ["--device=/dev/infiniband:/dev/infiniband"]
+    assert [item["option"] for item in lib.differences(wanted, lib.actual(found, image))] == ["devices"]
+    found["Config"]["CreateCommand"] = ["podman", "create"]
+    assert "gpus" in [item["option"] for item in lib.differences(wanted, lib.actual(found, image))]

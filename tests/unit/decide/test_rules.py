@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from tests.unit.decide.machines import host, known, machine, wish
+from tests.unit.decide.machines import host, known, machine, plan, wish
 from verl_provision.decide import candidates, capability
 from verl_provision.decide.candidates import Candidate
 from verl_provision.decide.findings import Rejection, Warning
@@ -563,6 +563,32 @@ SILENT = {
 def test_rule_is_silent(name):
     rule, candidate, facts, wished = SILENT[name]
     assert findings(rule, candidate, facts, **wished) == []
+
+
+@pytest.mark.parametrize(
+    ("backend", "place", "free", "fix"),
+    [
+        ("podman", "podman_root", 12.0, "podman image prune"),
+        ("podman", "engine_root", 12.0, None),
+        ("apptainer", "prefix", 25.0, "verl_prefix"),
+        ("apptainer", "podman_root", 1.0, None),
+        ("source", "prefix", 2.0, "verl_prefix"),
+        ("source", "engine_root", 2.0, None),
+    ],
+)
+def test_the_disk_that_counts_is_the_backends(backend, place, free, fix):
+    facts = machine(
+        engines={
+            "podman": {"installed": True, "version": "5.4.2", "rootless": True, "subids": True},
+            "apptainer": {"installed": True, "version": "1.4.5"},
+        },
+        disk={place: {"path": "/data/ops", "free_gb": free}},
+    )
+    errors = plan(facts, backend=backend)["errors"]
+    assert [error["rule"] for error in errors] == (["disk"] if fix else []), errors
+    if fix:
+        assert f"{free} GB free in /data/ops" in errors[0]["found"]
+        assert fix in errors[0]["fix"]
 
 
 def test_mixed_gpus_are_warned_about_and_each_must_be_served():

@@ -19,7 +19,7 @@ LISTING = "PID PPID STAT COMMAND\n"
     ],
 )
 def test_processes(rows, pid, command, expected):
-    assert container.processes(LISTING + rows, pid, command) == expected
+    assert container.processes(container.listed(LISTING + rows), pid, command) == expected
 
 
 def test_a_spec_of_nothing():

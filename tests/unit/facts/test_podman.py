@@ -52,7 +52,10 @@ class Host(RecordedHost):
 def test_a_user_without_a_store_is_not_given_one():
     host, facts = Host(False, {"--version": "podman version 5.4.2\n"}), podman.empty()
     assert podman.probe(host, USER, facts) == ([], None)
-    assert facts == {"installed": True, "version": "5.4.2", "rootless": True, "subids": True, "running": []}
+    assert facts == {
+        "installed": True, "version": "5.4.2", "rootless": True, "subids": True, "running": [],
+        "root_dir": "/home/ops/.local/share/containers/storage",
+    }  # fmt: skip
     assert host.asked == ["--version"]
 
 
@@ -61,7 +64,6 @@ def test_images_and_our_container():
         "--version": "podman version 5.4.2\n",
         "ps": json.dumps([CONTAINER]),
         "inspect": json.dumps([INSPECTED]),
-        "top": "HPID PPID STATE COMMAND\n4242 0 S sleep\n",
         "images": json.dumps(IMAGES),
     }
     facts = podman.empty()
@@ -69,6 +71,26 @@ def test_images_and_our_container():
     assert [item["name"] for item in facts["running"]] == ["verl"]
     assert (container["engine"], container["running"], container["processes"]) == ("podman", True, [])
     assert len(images) == 1 and images[0]["digests"] == ["sha256:" + "d" * 64] and images[0]["size_gb"] == 24.3
+
+
+@pytest.mark.parametrize(
+    ("files", "store"),
+    [
+        ({}, "/home/ops/.local/share/containers/storage"),
+        ({"/home/ops/.config/containers/storage.conf": 'graphroot = "/data/$USER/store"\n'}, "/data/ops/store"),
+        ({"/etc/containers/storage.conf": 'rootless_storage_path = "/scratch/$UID"\n'}, "/scratch/1000"),
+        ({"/etc/containers/storage.conf": 'graphroot = "/var/x"\n# rootless_storage_path = "/no"\n'},
+         "/home/ops/.local/share/containers/storage"),
+    ],
+)  # fmt: skip
+def test_where_the_store_is(files, store, monkeypatch):
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    host, facts = Host(False, {"--version": "podman version 5.4.2\n"}), podman.empty()
+    real, host.file = host.read, lambda path: path
+    host.read = lambda path, limit=65536: files.get(path) or real(path, limit)
+    podman.probe(host, USER, facts)
+    assert facts["root_dir"] == store
 
 
 @pytest.mark.parametrize("output", ["", "null", "[]", "not json", "[1]"])

@@ -3,12 +3,11 @@
 from verl_provision.decide import vendors
 from verl_provision.decide.candidates import Candidate
 from verl_provision.decide.findings import Finding, Rejection, Warning
-from verl_provision.decide.host import Host
+from verl_provision.decide.host import Host, Store
 from verl_provision.decide.wanted import Wishes
 from verl_provision.decide.world import World
 
-MARGIN = 1.1  # layers are unpacked beside what is downloaded; then there must be room to work
-ROOM_GB = 5.0
+ROOM_GB = 5.0  # to work in, beside what is fetched
 
 
 def cpu_architecture(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | None:
@@ -27,23 +26,22 @@ def disk(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Find
     needed = needed_gb(candidate, host)
     if needed is None:
         return None
-    path, free = (host.home, host.home_free_gb) if candidate.source else (host.engine_root, host.engine_free_gb)
-    if free is None:
-        return Warning(f"free space of {path} is not known; {needed:.0f} GB are needed")
-    if free >= needed:
+    store = store_of(candidate, host)
+    if store.free_gb is None:
+        return Warning(f"free space of {store.path} is not known; {needed:.0f} GB are needed")
+    if store.free_gb >= needed:
         return None
     size = candidate.image.size_gb
     return Rejection(
-        f"{free:.1f} GB free in {path}",
+        f"{store.free_gb:.1f} GB free in {store.path}",
         f"{needed:.0f} GB ({size:.0f} GB for {candidate.name} and a margin)",
-        _fix(candidate, path),
+        store.fix,
     )
 
 
-def _fix(candidate: Candidate, path: str) -> str:
-    if candidate.source:
-        return f"Free space in {path}, or set verl_prefix to a larger file system."
-    return "Free space (docker system df; docker image prune), or move the engine's data-root to a larger file system."
+def store_of(candidate: Candidate, host: Host) -> Store:
+    """Where it goes: the store of the backend that was chosen."""
+    return host.stores["source" if candidate.source else host.engine]
 
 
 def needed_gb(candidate: Candidate, host: Host) -> float | None:
@@ -51,11 +49,13 @@ def needed_gb(candidate: Candidate, host: Host) -> float | None:
     image = candidate.image
     if image.size_gb is None or present(candidate, host):
         return None
-    return image.size_gb * MARGIN + ROOM_GB
+    return image.size_gb * store_of(candidate, host).factor + ROOM_GB
 
 
 def present(candidate: Candidate, host: Host) -> bool:
     """Whether it's on the host already."""
     if candidate.source:
         return bool(host.source) and host.source.get("verl_version") == candidate.release.version
+    if host.engine == "apptainer":
+        return any(path.endswith(f"/images/{candidate.image.id}.sif") for path in host.sif_images)
     return candidate.image.local(host.image_refs, host.image_digests)
