@@ -104,6 +104,7 @@ def test_a_hang_fails_alone(place):
     ("0.9.1.dev", "0.9.1", True),  # some tags' version file says so of the release itself
     ("0.9.1.dev", None, True),  # a checkout that isn't installed
     ("0.9.1", "0.9.0", False),  # metadata counts
+    ("0.8.0", "0.9.1", False),  # the checkout was moved after pip install -e
     ("0.10.0.dev", None, False),
 ])  # fmt: skip
 def test_verls_version_is_that_of_its_metadata(place, stated, installed, ok):

@@ -142,6 +142,9 @@ def verl(request, versions):
     counts = recorded or (stated[: -len(".dev")] if stated.endswith(".dev") else stated)
     if wanted and (not counts or not meets(counts, wanted)):
         raise Wrong(found, needed, request["repair"])
+    # An editable install whose checkout went on to another tag: the metadata is still that of the day of pip.
+    if recorded and stated and not meets(stated, recorded):
+        raise Wrong(found, needed + ", code and metadata alike", request["repair"])
     if not counts:
         raise Wrong(found, needed, request["repair"])
     return found, needed
