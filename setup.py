@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parent
 PROJECT = (
     "action_plugins",
     "ansible.cfg",
+    "callback_plugins",
     "site.yml",
     "catalog",
     "filter_plugins",

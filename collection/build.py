@@ -12,7 +12,13 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 NAME = "verl.provision"
 SAME = ("catalog", "playbooks", "roles", "src/verl_provision", "LICENSE", "CHANGELOG.md")
-PLUGINS = {"action_plugins": "action", "library": "modules", "module_utils": "module_utils", "filter_plugins": "filter"}
+PLUGINS = {
+    "action_plugins": "action",
+    "callback_plugins": "callback",
+    "library": "modules",
+    "module_utils": "module_utils",
+    "filter_plugins": "filter",
+}
 JUNK = shutil.ignore_patterns("__pycache__", "action_plugins")  # roles of a collection can't have plugins
 
 

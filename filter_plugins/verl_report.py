@@ -1,11 +1,12 @@
 """Filter verl_report: what became of every host of the run."""
 
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the package lies beside the filters
 
-from verl_provision import paths
+from verl_provision import paths, timeline
 from verl_provision.plain import to_plain
 from verl_provision.report import build, html, latest, markdown, text
 
@@ -61,7 +62,8 @@ _value:
 
 def verl_report(hostvars, run, fleet, finished, directory=""):
     """Return the report, its views and the verdicts; see DOCUMENTATION."""
-    document = build.build(hostvars, to_plain(run), to_plain(fleet), str(finished))
+    about = {**to_plain(run), "timeline": timeline.parts(time.monotonic())}
+    document = build.build(hostvars, about, to_plain(fleet), str(finished))
     directory = str(directory) or str(paths.reports())
     previous = latest.before(directory, document)
     return {

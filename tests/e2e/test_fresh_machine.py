@@ -59,6 +59,17 @@ def test_again_changes_nothing_and_verifies_by_stamp(machine):
     assert (again["state"], again["verified_at"], again["checks"]) == ("verified", first, [])
 
 
+def test_the_command_line_does_the_same_and_has_the_report(machine):
+    run = machine.run(".venv/bin/verl-provision up")
+    assert run.returncode == 0, run.stdout
+    assert "look: Look at the hosts" in run.stdout
+    assert "localhost  verified  0.9.1  source" in run.stdout
+    assert report(machine)["run"]["timeline"], "where the time went"
+    again = machine.run(".venv/bin/verl-provision report")
+    assert again.returncode == 0, again.stdout
+    assert "localhost  verified  0.9.1  source" in again.stdout
+
+
 def test_a_missing_prerequisite_is_named_with_its_apt_line(machine):
     run = machine.run("scripts/prerequisites python3.99")
     assert run.returncode != 0

@@ -1,10 +1,11 @@
-"""`verl-provision up` as a process: plain lines in a pipe, and Ctrl-C."""
+"""`verl-provision up`, `plan` and `verify` as processes: the board on a terminal, plain lines in a pipe, and Ctrl-C."""
 
 import os
 import signal
 import subprocess
 import sys
 
+import pexpect
 import pytest
 
 pytestmark = pytest.mark.e2e
@@ -13,33 +14,65 @@ PLAYBOOK = """
   hosts: all
   gather_facts: false
   tasks:
-    - name: Wait
+    - name: Wait for the end of time
       ansible.builtin.command: sleep 60
       changed_when: false
 """
 PROGRAM = """
 import sys
 from verl_provision.cli import play
-play.PLAYBOOKS["up"] = (sys.argv.pop(1), "")
+command, book = sys.argv[1], sys.argv.pop(2)
+play.PLAYBOOKS[command] = (book, "")
 from verl_provision.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_ctrl_c_stops_and_says_how_to_resume(tmp_path):
+@pytest.fixture
+def argv(tmp_path):
+    """A command line by the command's name; its playbook waits."""
     (tmp_path / "play.yml").write_text(PLAYBOOK)
     (tmp_path / "hosts.yml").write_text("all: {hosts: {here: {ansible_connection: local}}}\n")
+    return lambda command: [
+        *(sys.executable, "-c", PROGRAM, command, str(tmp_path / "play.yml")),
+        *("-i", str(tmp_path / "hosts.yml")),
+    ]
+
+
+@pytest.fixture(params=["up", "plan", "verify"])
+def command(request):
+    return request.param
+
+
+def test_in_a_pipe_lines_come_and_ctrl_c_stops_and_says_how_to_resume(argv, command):
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, tmp_path / "play.yml", "up", "-i", tmp_path / "hosts.yml"],
+        argv(command),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-    assert "look: Look at the hosts" in process.stdout.readline()
+    for line in process.stdout:
+        if "Look at the hosts" in line:
+            break
     process.send_signal(signal.SIGINT)
-    said, problems = process.communicate(timeout=40)
+    said, problems = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "stopped. What was done stays done" in problems
-    assert f"up -i {tmp_path}/hosts.yml" in problems
+    assert {"up": "What was done stays done", "plan": "Nothing was changed", "verify": "Nothing was applied"}[
+        command
+    ] in problems
+    assert f"To resume: verl-provision {command} -i " in " ".join(problems.split())
     assert "Traceback" not in said + problems
+
+
+def test_on_a_terminal_there_is_a_board_and_ctrl_c_leaves_it_in_order(argv):
+    terminal = pexpect.spawn(*(lambda words: (words[0], words[1:]))(argv("up")), dimensions=(30, 110), timeout=60,
+                             encoding="utf-8", env={**os.environ, "TERM": "xterm-256color"})  # fmt: skip
+    terminal.expect(r"1 host.*look.*Ctrl-C stops")
+    terminal.expect(r"here.*●.*Wait for the end of time")
+    terminal.sendintr()
+    terminal.expect("stopped. What was done stays done")
+    terminal.expect("To resume: verl-provision up -i ")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 1

@@ -2,8 +2,8 @@
 
 import argparse
 import contextlib
-import json
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -17,15 +17,19 @@ from rich.console import Console
 from verl_provision.cli.board import Board
 from verl_provision.cli.progress import Run
 from verl_provision.paths import EXAMPLE, INVENTORY, ROOT, reports
-from verl_provision.report import html, latest, markdown, text
+from verl_provision.report import latest, text
 
 PLAYBOOKS = {
     "plan": ("playbooks/plan.yml", "look at the hosts and show what would be done; nothing is changed"),
     "up": ("site.yml", "take the hosts to a verified verl environment"),
     "verify": ("playbooks/verify.yml", "verify again what is there; nothing is applied"),
 }
-STOPPED = """stopped. What was done stays done and isn't done again; the rest wasn't begun. A pull that runs on a host
-goes on there."""
+STOPPED = {
+    "plan": "stopped. Nothing was changed.",
+    "up": "stopped. What was done stays done and isn't done again; the rest wasn't begun. A pull that runs on a host "
+    "goes on there.",
+    "verify": "stopped. Nothing was applied; hosts that weren't done yet keep their last result.",
+}
 USAGE_ERRORS = {1, 4, 5, 250}  # ansible-playbook: error, parser error, bad options, unexpected error
 
 
@@ -88,12 +92,13 @@ def run(arguments: argparse.Namespace) -> int:
         flags.append("--skip-tags drift")
     playbook = PLAYBOOKS[arguments.command][0]
     watched = arguments.command == "up" and not arguments.raw and not arguments.diff
-    go = watch if watched else execute
+    what = (playbook, str(inventory), arguments.limit, extra, " ".join(flags))
     before = latest.runs(reports())
-    result = go(playbook, str(inventory), arguments.limit, extra, " ".join(flags))
-    if watched and result.status == "canceled":
-        again = " ".join(["verl-provision", *sys.argv[1:]])
-        print(f"{STOPPED} To resume: {again}", file=sys.stderr)
+    with Stop() as stop:
+        result = watch(stop, *what) if watched else execute(*what, cancel_callback=stop.asked_twice)
+    if stop.asked:
+        again = shlex.join(["verl-provision", *sys.argv[1:]])
+        print(f"{STOPPED[arguments.command]} To resume: {again}", file=sys.stderr)
         return 1
     if result.rc == 0:
         return 0
@@ -119,6 +124,7 @@ def execute(
             extravars={"run_report_directory": str(reports()), **wishes},
             envvars={
                 "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+                "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "callback_plugins"),  # ansible-runner's own come beside them
                 "ANSIBLE_NOCOLOR": "" if sys.stdout.isatty() else "1",
                 "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
             },
@@ -129,15 +135,14 @@ def execute(
 
 
 def watch(
-    playbook: str, inventory: str, limit: str | None, wishes: dict[str, str], flags: str = ""
+    stop: "Stop", playbook: str, inventory: str, limit: str | None, wishes: dict[str, str], flags: str
 ) -> ansible_runner.Runner:
     """Run a playbook with the board where there is a terminal, with plain lines where there is none."""
     state = Run(time.monotonic())
-    stop = Stop()
-    folder = reports()
+    folder = Path(wishes.get("run_report_directory", reports()))
     before = set(latest.runs(folder))
     console = Console()
-    with stop, Board(console, time.monotonic) if console.is_terminal else contextlib.nullcontext() as board:
+    with Board(console, time.monotonic) if console.is_terminal else contextlib.nullcontext() as board:
         if board:
             board.run = state
 
@@ -157,30 +162,15 @@ def watch(
             event_handler=handle,
             cancel_callback=stop.asked_twice,
         )
-        state.finish(time.monotonic())
-    if stop.asked:
-        result.status = "canceled"
+        state.finish()
     new = sorted(set(latest.runs(folder)) - before)
     report = latest.read(folder, new[-1]) if new else None
     if report:
-        report["run"]["timeline"] = state.timeline
-        keep(folder / new[-1], report, result.said)
-        print("\n".join(text.report_lines(report, f"reports/{new[-1]}/report.html")))
+        (folder / new[-1] / "ansible.log").write_text(result.said, encoding="utf-8")
+        print("\n".join(text.report_lines(report, os.path.relpath(folder / new[-1] / "report.html"))))
     elif not stop.asked:
         print(result.said)  # it ended before there was anything to report: Ansible says why
     return result
-
-
-def keep(folder: Path, report: dict[str, Any], said: str) -> None:
-    """Add to a run's files what only its watcher knows: where the time went, and what Ansible said."""
-    previous = latest.before(folder.parent, report)
-    for name, content in {
-        "ansible.log": said,
-        "report.json": json.dumps(report, indent=4, ensure_ascii=False) + "\n",
-        "report.md": markdown.render(report, previous),
-        "report.html": html.render(report, previous),
-    }.items():
-        (folder / name).write_text(content, encoding="utf-8")
 
 
 class Stop:

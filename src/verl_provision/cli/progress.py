@@ -52,14 +52,12 @@ class Run:
         self.announced = True
         self.hosts: dict[str, Host] = {}
         self.failures: list[str] = []
-        self.timeline: list[dict[str, Any]] = []
-        self.phase_since = started
 
     def take(self, event: dict[str, Any], now: float) -> list[str]:
         """Read one event of ansible-runner."""
         kind, data = event.get("event", ""), event.get("event_data") or {}
         if kind == "playbook_on_play_start":
-            return self._play(str(data.get("name") or data.get("play") or ""), now)
+            return self._play(str(data.get("name") or data.get("play") or ""))
         if kind == "playbook_on_task_start":
             self.task = str(data.get("name") or data.get("task") or "")
             return []
@@ -78,25 +76,19 @@ class Run:
             return self._bad(name, kind == "runner_on_unreachable", data, now)
         return []
 
-    def finish(self, now: float) -> None:
-        """The run has ended: nothing runs any more."""
-        self._end_phase(now)
-
-    def _play(self, name: str, now: float) -> list[str]:
-        self._end_phase(now)
-        self.phase, self.phase_since = PHASES.get(name) or QUIET.get(name) or name, now
-        self.announced = self.phase in QUIET.values()
-        self.play = name
-        return []
-
-    def _end_phase(self, now: float) -> None:
+    def finish(self) -> None:
+        """The phase, or the run, has ended: nothing of it runs any more."""
         for host in self.hosts.values():
             if host.phases.get(self.phase) == RUNNING:
                 host.phases[self.phase] = DONE
             host.task = host.said = ""
-        if self.phase and now - self.phase_since >= 0.05:
-            start = round(self.phase_since - self.started, 1)
-            self.timeline.append({"name": self.phase, "start": start, "seconds": round(now - self.phase_since, 1)})
+
+    def _play(self, name: str) -> list[str]:
+        self.finish()
+        self.phase = PHASES.get(name) or QUIET.get(name) or name
+        self.announced = self.phase in QUIET.values()
+        self.play = name
+        return []
 
     def _host(self, name: str, now: float) -> Host:
         host = self.hosts.setdefault(name, Host(name))

@@ -82,7 +82,7 @@ def test_the_board_shows_hosts_by_phases_what_each_does_and_failures():
 def test_a_big_fleet_fits_and_shows_those_that_are_busy_or_failed_first():
     names = [f"gpu-{number:04}" for number in range(1000)]
     run, _lines = play([start("Pull the image"), *task("Pull", *names), bad("gpu-0900")], every=0)
-    run.finish(1.0)
+    run.finish()
     text = drawn(run, height=30)
     assert len(text.splitlines()) <= 30
     assert "and 979 more hosts" in text
@@ -101,13 +101,6 @@ def test_the_reports_last_play_adds_no_failures_of_its_own():
     run, lines = play([start("Write the report"), *task("Fail where a host isn't well", "a"), bad("a")])
     assert (lines, run.failures) == ([], [])
     assert run.hosts["a"].failed
-
-
-def test_where_the_time_went_is_kept():
-    run, _lines = play(STORY)
-    run.finish(200.0)
-    assert [part["name"] for part in run.timeline] == ["wishes", "look", "engine", "image"]
-    assert run.timeline[-1] == {"name": "image", "start": 60.0, "seconds": 140.0}
 
 
 def test_nothing_in_a_name_or_message_is_markup():
