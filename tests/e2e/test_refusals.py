@@ -65,5 +65,9 @@ def test_limit_and_check_mode(tmp_path):
     report = json.loads((machine.reports() / "report.json").read_text())
     assert list(report["hosts"]) == ["machine"]
     assert report["run"]["mode"] == "check"
+    assert [part["name"] for part in report["run"]["timeline"]][:2] == [
+        "Check the wishes before any host is touched",
+        "Look at the hosts",
+    ]
     assert report["hosts"]["machine"]["state"] == "planned"
     assert machine.left() == []

@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text()
+CHINESE = (ROOT / "README.zh.md").read_text()
 RUN_BY = {
     "make up": "tests/e2e/test_fresh_machine.py",
     "make plan": "tests/e2e/test_fresh_machine.py",
@@ -14,6 +15,7 @@ RUN_BY = {
     "make lab": "tests/lab/conftest.py",
     ".venv/bin/ansible-playbook -i inventories/lab site.yml": "tests/lab/test_site.py",
     "make lab-down": "tests/lab/conftest.py",
+    ".venv/bin/verl-provision up": "tests/e2e/test_fresh_machine.py",
     ".venv/bin/verl-provision explain --gpu H100 --driver 550": "tests/unit/docs/test_readme.py",
 }
 COMMANDS = [
@@ -44,9 +46,27 @@ def test_the_prerequisites_are_those_of_the_fresh_machine():
     assert f"`{' '.join(PREREQUISITES)}`" in README
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", README):
-        assert (ROOT / target).exists(), target
+def links(text):
+    """Where a page points to in this repository."""
+    return re.findall(r"\]\((?!https?:)([^)#]+)", text)
+
+
+@pytest.mark.parametrize("target", sorted(set(links(README + CHINESE))))
+def test_links_lead_somewhere(target):
+    assert (ROOT / target).exists()
+
+
+def test_the_chinese_readme_is_the_same_page():
+    """The same commands and outputs in the same order, so what runs the one runs the other; the same links, parts."""
+
+    def blocks(text):
+        return re.findall(r"```.*?```", text, re.S)
+
+    assert blocks(CHINESE) == blocks(README)
+    both = {"README.md", "README.zh.md"}
+    assert [link for link in links(CHINESE) if link not in both] == [link for link in links(README) if link not in both]
+    assert "README.zh.md" in links(README) and "README.md" in links(CHINESE)
+    assert len(re.findall(r"^## ", CHINESE, re.M)) == len(re.findall(r"^## ", README, re.M))
 
 
 def test_explain_says_what_the_readme_shows(capsys):
