@@ -154,6 +154,34 @@ def test_the_metrics_line_says_whether_it_trained(checks, text, found, problem):
     assert checks.train.judge("noise\n" + text + "\nmore") == (found, problem)
 
 
+# In the forms that users' logs of two releases show (verl's issues 2060 and 7412): validation first, a name with @,
+# rounded numbers; then the worker's prefix and numbers in full.
+OLDER = (
+    "step:0 - val-aux/openai/gsm8k/reward/mean@1:0.565 - val-core/openai/gsm8k/acc/mean@1:0.508\n"
+    "step:1 - global_seqlen/min:484245.000 - actor/kl_loss:0.000 - actor/pg_loss:0.001 - actor/ppo_kl:-0.000 - "
+    "actor/grad_norm:0.020 - critic/vf_loss:0.125 - training/epoch:0.000"
+)
+NEWER = (
+    "(TaskRunner pid=222265) step:1 - global_seqlen/min:419336 - actor/ppo_kl:-8.163164312320433e-06 - "
+    "actor/pg_loss:0.042396901015308686 - actor/grad_norm:0.129638671875 - timing_s/step:31.5"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            OLDER,
+            "step:1 with 7 metrics, actor/pg_loss 0.001, actor/grad_norm 0.02, critic/vf_loss 0.125",
+        ),
+        (NEWER, "step:1 with 5 metrics, actor/pg_loss 0.0423969, actor/grad_norm 0.129639, timing_s/step 31.5"),
+    ],
+    ids=["0.4", "0.9"],
+)
+def test_the_metrics_lines_of_real_runs_are_read(checks, text, found):
+    assert checks.train.judge(text) == (found, None)
+
+
 def test_the_script_that_never_was_is_named_where_a_user_looks(checks):
     assert "examples/ppo_simple.py" in checks.train.NEVER_WAS
     assert "has never existed" in checks.train.NEVER_WAS
@@ -167,6 +195,11 @@ def test_the_algorithm_is_what_nccl_set_up(checks):
     assert checks.collective.algorithm_of(line.format(16)) == "nvls"
     assert checks.collective.algorithm_of(line.format(0)) == "ring"
     assert checks.collective.algorithm_of("no word of it") == "ring"
+    # 2.18 has no word of collnet; an H20 and an A6000 have no NVLS (NCCL's issues 892 and 1189)
+    older = (
+        "node:33347:33366 [6] NCCL INFO 16 coll channels, {} nvls channels, 16 p2p channels, 16 p2p channels per peer"
+    )
+    assert [checks.collective.algorithm_of(older.format(number)) for number in (0, 16)] == ["ring", "nvls"]
 
 
 H200 = [
