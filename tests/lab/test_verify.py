@@ -112,7 +112,13 @@ ROUNDS = [
 ]
 
 
-@pytest.mark.parametrize("faults", ROUNDS, ids=["what runs around verl", "what was installed"])
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param(ROUNDS[0], id="what lies around verl"),
+        pytest.param(ROUNDS[1], id="what was installed", marks=pytest.mark.slow),  # a wheel of 200 MB
+    ],
+)
 def test_each_fault_fails_its_own_check_and_healthy_hosts_are_verified_at_their_level(faults):
     with contextlib.ExitStack() as broken:
         for host, (fault, _check, _found) in faults.items():
