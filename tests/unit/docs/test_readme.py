@@ -57,7 +57,10 @@ def test_links_lead_somewhere(target):
 
 
 def test_the_chinese_readme_is_the_same_page():
-    """The same commands and outputs in the same order, so what runs the one runs the other; the same links, parts."""
+    """The same commands and outputs in the same order, so what runs the one runs the other; the same links, parts.
+
+    A change of README.md belongs into README.zh.md too.
+    """
 
     def blocks(text):
         return re.findall(r"```.*?```", text, re.S)
