@@ -59,11 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def controller(root: Path, inventory: Path) -> Iterator[Finding]:
     """What keeps this controller from running the playbooks."""
-    for command, package in (("git", "git"), ("ssh", "openssh-client")):
-        if not shutil.which(command):
-            yield finding(
-                "controller", f"there is no {command}", f"{command} on PATH", f"sudo apt-get install {package}"
-            )
+    if not shutil.which("git"):
+        yield finding("controller", "there is no git", "git on PATH", "sudo apt-get install git")
     yield from packages()
     if not (SCRIPTS / "ansible-playbook").exists():
         yield finding("controller", f"there is no {SCRIPTS}/ansible-playbook", "ansible-core beside this command",
@@ -130,6 +127,11 @@ def inventory_findings(inventory: Path) -> Iterator[Finding]:
     names = {name for group in known.values() if isinstance(group, dict) for name in group.get("hosts", [])}
     if not names:
         yield finding("inventory", f"{inventory} has no hosts", "at least one", f"{EXAMPLE} shows how")
+    variables = known.get("_meta", {}).get("hostvars", {})
+    remote = sorted(name for name in names if variables.get(name, {}).get("ansible_connection", "ssh") == "ssh")
+    if remote and not shutil.which("ssh"):
+        yield finding("controller", f"there is no ssh to reach {view.names(remote)} with", "ssh on PATH",
+                      "sudo apt-get install openssh-client")  # fmt: skip
 
 
 # ---- the hosts

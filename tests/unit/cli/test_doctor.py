@@ -36,6 +36,16 @@ def test_a_missing_command_is_named_with_its_package(root, inventory, monkeypatc
     assert found["fix"] == "sudo apt-get install git"
 
 
+@pytest.mark.parametrize(("connection", "needed"), [("local", 0), ("ssh", 1)])
+def test_ssh_is_needed_where_a_host_is_reached_by_it(root, inventory, monkeypatch, connection, needed):
+    which = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name, *rest: None if name == "ssh" else which(name, *rest))
+    inventory.write_text(f"all: {{hosts: {{there: {{ansible_connection: {connection}}}}}}}\n")
+    found = list(doctor.controller(root, inventory))
+    assert [item["fix"] for item in found] == ["sudo apt-get install openssh-client"] * needed
+    assert all("there is no ssh to reach there with" in item["what"] for item in found)
+
+
 def test_what_else_a_controller_may_lack(root, inventory, monkeypatch):
     os.chmod(root, 0o777)
     monkeypatch.setattr(locale, "getencoding", lambda: "ANSI_X3.4-1968")
