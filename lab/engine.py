@@ -53,8 +53,8 @@ def _start() -> None:
 
 
 def stop_if_ours() -> None:
-    """End the dockerd that the lab started; leave any other alone."""
-    if not PID_FILE.exists():
+    """End the dockerd that the lab started; leave any other alone, and one in which somebody's containers run."""
+    if not PID_FILE.exists() or (running() and client().containers.list()):
         return
     pid = int(PID_FILE.read_text())
     process = Path(f"/proc/{pid}")

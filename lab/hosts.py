@@ -39,6 +39,23 @@ def exec(host: str, command: str | list[str], *, user: str = "root", check: bool
     return result
 
 
+def host_config(volumes: dict[str, dict[str, str]], **more: object) -> dict:
+    """What lets a container be a machine of its own, with systemd or a Docker Engine in it."""
+    # Not --privileged: that fails on a machine whose own bounding set lacks SYS_RESOURCE (docs/lab.md).
+    config = engine.client().api.create_host_config(
+        cap_add=["ALL"],
+        cap_drop=["SYS_RESOURCE"],
+        security_opt=["seccomp=unconfined", "apparmor=unconfined"],
+        device_cgroup_rules=["a *:* rwm"],
+        devices=["/dev/fuse", "/dev/net/tun"],
+        cgroupns="private",
+        binds=volumes,
+        **more,
+    )
+    # What `--security-opt systempaths=unconfined` stands for: Podman's and Apptainer's own /proc needs it.
+    return config | {"MaskedPaths": [], "ReadonlyPaths": []}
+
+
 def create(host: Host) -> None:
     """Make a host's container and start it; `wait` says when it's ready."""
     volumes = {}
@@ -53,20 +70,6 @@ def create(host: Host) -> None:
     for volume in volumes:
         if not volume.startswith("/"):
             client.volumes.create(volume, labels=settings.OURS)
-    # Not --privileged: that fails on a machine whose own bounding set lacks SYS_RESOURCE (docs/lab.md).
-    settings_of_host = client.api.create_host_config(
-        cap_add=["ALL"],
-        cap_drop=["SYS_RESOURCE"],
-        security_opt=["seccomp=unconfined", "apparmor=unconfined"],
-        device_cgroup_rules=["a *:* rwm"],
-        devices=["/dev/fuse", "/dev/net/tun"],
-        cgroupns="private",
-        tmpfs={"/run": "", "/tmp": "exec"},
-        binds=volumes,
-        network_mode=settings.NETWORK,
-    )
-    # What `--security-opt systempaths=unconfined` stands for: Podman's and Apptainer's own /proc needs it.
-    settings_of_host |= {"MaskedPaths": [], "ReadonlyPaths": []}
     endpoint = client.api.create_endpoint_config(ipv4_address=network.address(host.address))
     made = client.containers.get(
         client.api.create_container(
@@ -76,7 +79,12 @@ def create(host: Host) -> None:
             hostname=host.name,
             labels=settings.OURS,
             stop_signal="SIGRTMIN+3",
-            host_config=settings_of_host,
+            host_config=host_config(
+                volumes,
+                tmpfs={"/run": "", "/tmp": "exec"},
+                network_mode=settings.NETWORK,
+                restart_policy={"Name": "always"},  # `systemctl reboot` in it ends the container
+            ),
             networking_config=client.api.create_networking_config({settings.NETWORK: endpoint}),
         )["Id"]
     )
@@ -98,9 +106,21 @@ def wait(host: Host) -> None:
     until(f"{host.name} to answer on port 22", answers, 30)
     failed = exec(host.name, "systemctl --failed --no-legend --plain", check=False).out.strip()
     if failed:
-        raise LabError(f"{host.name} booted with failed units:\n{failed}")
+        raise LabError(
+            f"{host.name} booted with failed units:\n{failed}\n"
+            "Where many containers run, the kernel may have no inotify instance left for them: "
+            "sysctl fs.inotify.max_user_instances; sudo sysctl -w fs.inotify.max_user_instances=1024"
+        )
     if host.no_root:
         exec(host.name, hostfiles.ADMINISTRATOR)
+
+
+def reboot(name: str) -> None:
+    """Reboot a host, as somebody at its keyboard would, and wait until it's back."""
+    before = container(name).attrs["State"]["StartedAt"]
+    exec(name, "systemctl reboot", check=False)
+    until(f"{name} to begin again", lambda: container(name).attrs["State"]["StartedAt"] != before, 60)
+    wait(HOSTS[name])
 
 
 def remove(host: Host) -> None:

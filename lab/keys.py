@@ -9,7 +9,7 @@ def private_key() -> Path:
     """Give the path of the private key; the public one lies beside it."""
 
     def build(folder: Path) -> None:
-        name = str(folder / "id_ed25519")
-        machine.output("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "verl-lab", "-f", name)
+        program = machine.need("ssh-keygen", "openssh-client")
+        machine.output(program, "-q", "-t", "ed25519", "-N", "", "-C", "verl-lab", "-f", str(folder / "id_ed25519"))
 
     return cache.step("ssh-key", [1], build) / "id_ed25519"

@@ -63,7 +63,7 @@ def ca_bundle() -> Path | None:
 def pip_settings() -> dict[str, str]:
     """Give the machine's own pip settings (files and PIP_* alike), less the paths that exist only here."""
     found = {}
-    for line in output("python3", "-m", "pip", "config", "list").splitlines():
+    for line in output(os.sys.executable, "-m", "pip", "config", "list").splitlines():
         name, _, value = line.partition("=")
         key = name.rsplit(".", 1)[-1]
         if key in {"index-url", "extra-index-url", "trusted-host", "proxy", "default-timeout", "timeout"}:

@@ -11,12 +11,20 @@ USER = "newcomer"
 CLIENT_CONFIGURATION = ("PIP_", "SSL_", "REQUESTS_", "CURL_")  # how this machine reaches its package index
 
 
+def client_configuration() -> dict[str, str]:
+    """The environment variables that say how this machine reaches its package index."""
+    found = {key: value for key, value in os.environ.items() if key.startswith(CLIENT_CONFIGURATION)}
+    found.pop("PIP_FIND_LINKS", None)  # a directory of this machine
+    return found
+
+
 class FreshMachine:
     """The root file system, and commands run inside it in their own mount and process namespaces."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, user: str = USER):
         self.root = root
-        self.home = root / "home" / USER
+        self.user = user
+        self.home = root / "root" if user == "root" else root / "home" / user
 
     def build(self, suite: str = "bookworm") -> None:
         """Lay the system down from this machine's own apt sources, then clone the repository's HEAD into it."""
@@ -25,10 +33,12 @@ class FreshMachine:
         subprocess.run(command, check=True, capture_output=True)
         for path in ("/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt"):
             shutil.copy(path, self.root / path.lstrip("/"))
-        subprocess.run(["useradd", "--root", str(self.root), "--create-home", USER], check=True)
+        if self.user != "root":
+            subprocess.run(["useradd", "--root", str(self.root), "--create-home", self.user], check=True)
         clone = self.home / "verl-provision"
         subprocess.run(["git", "clone", "--quiet", f"file://{REPOSITORY}", str(clone)], check=True)
-        subprocess.run(["chroot", str(self.root), "chown", "-R", f"{USER}:", f"/home/{USER}"], check=True)
+        home = f"/{self.home.relative_to(self.root)}"
+        subprocess.run(["chroot", str(self.root), "chown", "-R", f"{self.user}:", home], check=True)
 
     def run(self, command: str, timeout: int = 1500) -> subprocess.CompletedProcess:
         """Run `command` in the clone as the newcomer; stdout and stderr come back together."""
@@ -38,10 +48,8 @@ class FreshMachine:
             'exec /usr/sbin/chroot --userspec "$2" "$1" env HOME="/home/$2" bash -c "$3"'
         )
         namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-        argv = [*namespaces, "bash", "-c", enter, "-", str(self.root), USER, inside]
-        environment = {key: value for key, value in os.environ.items() if key.startswith(CLIENT_CONFIGURATION)}
-        environment |= {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
-        environment.pop("PIP_FIND_LINKS", None)  # a directory of this machine
+        argv = [*namespaces, "bash", "-c", enter, "-", str(self.root), self.user, inside]
+        environment = client_configuration() | {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
         return subprocess.run(
             argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout
         )

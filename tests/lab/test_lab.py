@@ -2,13 +2,15 @@
 
 import os
 import shlex
+import shutil
 import subprocess
+import sys
 
 import pytest
 import requests
 import yaml
 
-from lab import faults, hosts, network, settings, topology
+from lab import engine, faults, hosts, network, settings, topology
 from lab.build import gpu, toolkit
 from lab.snapshot import snapshot
 
@@ -107,6 +109,39 @@ def test_the_spare_starts_bare():
     hosts.reset("spare")
     assert hosts.exec("spare", "command -v docker podman apptainer nvidia-ctk", check=False).out == ""
     assert hosts.exec("spare", "dpkg -l docker.io", check=False).rc != 0
+
+
+def lab_in(folder, *command):
+    """One of the lab's commands from a checkout in `folder`, for a lab of another name."""
+    environment = {**os.environ, "VERL_LAB_NAME": f"{settings.NAME}beside"}
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", *command], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def found(network):
+    """What Docker has of the lab with this network: containers, volumes and networks, each with its state."""
+    client, of_lab = engine.client(), {"label": f"{settings.LABEL}={network}"}
+    containers = {item.name: (item.id, item.status) for item in client.containers.list(all=True, filters=of_lab)}
+    parts = [*client.volumes.list(filters=of_lab), *client.networks.list(filters=of_lab)]
+    return containers, {part.name for part in parts}
+
+
+def test_another_lab_comes_and_goes_and_leaves_this_one_alone(tmp_path):
+    shutil.copytree(settings.CHECKOUT / "lab", tmp_path / "lab")
+    before, inventory = found(settings.NETWORK), (settings.INVENTORY / "hosts.yml").read_text()
+    other = f"verl-lab-{settings.NAME}beside"
+    lab_in(tmp_path, "up", "cpu")
+    hosts_of_other = yaml.safe_load((tmp_path / "inventories/lab/hosts.yml").read_text())["all"]["children"]
+    assert list(hosts_of_other["lab_cpu"]["hosts"]) == ["cpu"]
+    assert found(other)[0][f"{other}-cpu"][1] == "running"
+    lab_in(tmp_path, "down")
+    assert found(other) == ({}, set())
+    assert not (tmp_path / "inventories").exists() or not any((tmp_path / "inventories").rglob("*.yml"))
+    assert found(settings.NETWORK) == before
+    assert (settings.INVENTORY / "hosts.yml").read_text() == inventory
+    assert requests.get(f"http://{network.registry()}/v2/", timeout=10).ok
 
 
 def test_no_two_hosts_have_the_same_gpu():
