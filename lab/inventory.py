@@ -5,7 +5,7 @@ import json
 import yaml
 
 from lab import keys, network, settings
-from lab.build import imagebase, images, toolkit
+from lab.build import dockerapt, imagebase, images, toolkit
 from lab.topology import Host
 
 HEADER = "# Written by `python -m lab up`; removed by `python -m lab down`.\n"
@@ -38,7 +38,8 @@ def write(hosts: list[Host]) -> None:
         "verl_mirror_git": f"{web}/verl.git",
         "verl_mirror_toolkit": f"{web}/libnvidia-container",
         "verl_mirror_torch": f"{web}/whl",
-        "docker_engine_source": "distro",
+        "verl_mirror_apt": f"{web}/docker",
+        "docker_engine_key_fingerprint": dockerapt.fingerprint(),
         "nvidia_container_toolkit_key_fingerprint": toolkit.fingerprint(),
         "verl_verify_level": "devices",
         "verl_catalog_extra": str(settings.OVERLAY),

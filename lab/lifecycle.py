@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import docker
 
 from lab import cache, engine, hosts, inventory, keys, network, services, settings, topology
-from lab.build import gpu, images, rootfs, toolkit, verlgit
+from lab.build import dockerapt, gpu, images, rootfs, toolkit, verlgit
 
 log = logging.getLogger("lab")
 
@@ -29,7 +29,8 @@ def build(pool: ThreadPoolExecutor, chosen: list[topology.Host]) -> None:
     keys.private_key()
     systems = {"builder", "image", "services"} | {host.rootfs for host in chosen}
     # The images take longest, so they start first; what others need too is waited for in cache.step.
-    _all(pool, images.make, toolkit.make, gpu.make, verlgit.make, *((rootfs.make, name) for name in sorted(systems)))
+    parts = (images.make, toolkit.make, gpu.make, verlgit.make, dockerapt.make)
+    _all(pool, *parts, *((rootfs.make, name) for name in sorted(systems)))
 
 
 def up(names: list[str]) -> None:
@@ -102,6 +103,8 @@ def down() -> None:
         for found in client.networks.list(filters=ours):
             found.remove()
         if not others():  # what all labs of this machine share
+            for builder in client.containers.list(all=True, filters={"label": settings.LABEL}):
+                _remove(builder)  # of a build that was killed
             for image in client.images.list(filters={"label": settings.LABEL}):
                 client.images.remove(image.id, force=True)
             engine.stop_if_ours()

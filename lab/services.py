@@ -9,11 +9,11 @@ import docker
 import requests
 
 from lab import cache, engine, network, settings, topology
-from lab.build import images, rootfs, toolkit, torchwheel, verlgit
+from lab.build import dockerapt, images, rootfs, toolkit, torchwheel, verlgit
 from lab.waiting import until
 
 KEY = f"{settings.LABEL}.key"
-TREES = {"toolkit": "/srv/toolkit", "torch": "/srv/whl", "git": "/srv/git"}
+TREES = {"docker": "/srv/docker", "toolkit": "/srv/toolkit", "torch": "/srv/whl", "git": "/srv/git"}
 
 
 def _files(**texts: bytes) -> bytes:
@@ -52,7 +52,8 @@ def web_key() -> str:
 
 
 def _trees() -> dict[Path, str]:
-    return {toolkit.make(): TREES["toolkit"], torchwheel.make(): TREES["torch"], verlgit.make(): TREES["git"]}
+    makers = {"docker": dockerapt.make, "toolkit": toolkit.make, "torch": torchwheel.make, "git": verlgit.make}
+    return {makers[name](): place for name, place in TREES.items()}
 
 
 def current(name: str, key: str) -> bool:
@@ -102,7 +103,9 @@ def start_web() -> None:
         container.id, "/", _files(**{"lighttpd.conf": config, "etc__gitconfig": b"[safe]\n\tdirectory = *\n"})
     )
     client.api.put_archive(
-        container.id, "/", _links(libnvidia_container=f"{TREES['toolkit']}/repository", whl=TREES["torch"])
+        container.id,
+        "/",
+        _links(docker=TREES["docker"], libnvidia_container=f"{TREES['toolkit']}/repository", whl=TREES["torch"]),
     )
     container.start()
 

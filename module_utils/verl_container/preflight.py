@@ -1,5 +1,6 @@
 """One function per kind of thing that a plan fetches. Each returns (ok, found, data) or raises Missing with a fix."""
 
+import fnmatch
 import gzip
 import json
 import lzma
@@ -88,17 +89,6 @@ def registry_manifest(request, context):
     return "manifest {0}".format(found["digest"][:19]), found
 
 
-def url(request, context):
-    """A URL answers."""
-    try:
-        answer = web.get(request["url"], timeout=context["timeout"], limit=1024)
-    except web.WebError as error:
-        raise Missing(
-            "{0}: {1}".format(hide(request["url"]), error), "curl -fsSIL {0}".format(hide(request["url"]))
-        ) from error
-    return "HTTP {0}".format(answer.status), {}
-
-
 def gpg_key(request, context):
     """The key has the expected fingerprint."""
     try:
@@ -150,7 +140,7 @@ def versions_in(index):
 
 
 def apt_package(request, context):
-    """The repository has these packages in these versions."""
+    """The repository has these packages in these versions; a version may hold `*`, as apt's own may."""
     base = request["url"]
     try:
         index = versions_in(packages_index(base, context["timeout"]))
@@ -162,7 +152,7 @@ def apt_package(request, context):
     lacking = []
     for package in request["packages"]:
         have = index.get(package["name"], [])
-        if package.get("version") and package["version"] not in have:
+        if package.get("version") and not fnmatch.filter(have, package["version"]):
             newest = ", ".join(have[-3:]) or "none"
             lacking.append("{0} {1} (it has {2})".format(package["name"], package["version"], newest))
         elif not have:
@@ -310,7 +300,6 @@ KINDS = {
     "gpg_key": gpg_key,
     "pypi": pypi,
     "registry_manifest": registry_manifest,
-    "url": url,
 }
 
 

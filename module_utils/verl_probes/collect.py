@@ -57,7 +57,7 @@ class Collector:
 
     def get_os(self):
         host = self.host
-        unknown = {"id": None, "version": None, "family": "other", "kernel": host.uname().release}
+        unknown = {"id": None, "version": None, "codename": None, "family": "other", "kernel": host.uname().release}
         unknown.update(systemd=False, pretty=None)
         return {"os": host.guard("os", os_.operating_system, host) or unknown, "arch": host.uname().machine}
 

@@ -42,6 +42,7 @@ def operating_system(host):
     return {
         "id": release.get("ID"),
         "version": release.get("VERSION_ID"),
+        "codename": release.get("VERSION_CODENAME"),
         "family": family(release),
         "kernel": host.uname().release,
         "systemd": host.exists("/run/systemd/system"),

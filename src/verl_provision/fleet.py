@@ -194,6 +194,7 @@ def machine(facts: dict[str, Any]) -> dict[str, Any]:
         "driver": nvidia.get("driver_version"),
         "arch": facts.get("arch"),
         "os": (facts.get("os") or {}).get("id"),
+        "codename": (facts.get("os") or {}).get("codename"),
         "docker": ((facts.get("engines") or {}).get("docker") or {}).get("installed"),
     }
 

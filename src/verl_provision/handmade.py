@@ -94,6 +94,7 @@ def _healthy(machine: Machine) -> dict[str, Any]:
         "os": {
             "id": "ubuntu",
             "version": "24.04",
+            "codename": "noble",
             "family": "debian",
             "kernel": "6.8.0",
             "systemd": True,

@@ -10,13 +10,14 @@ from tests.lab.fleet import play, report
 
 pytestmark = pytest.mark.lab
 
-HOST = "gpu-580"
+HOST, WITHOUT_ENGINE = "gpu-580", "spare"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def bare():
-    """A host as it was when the lab came up."""
-    hosts.reset(HOST)
+    """Hosts as they were when the lab came up."""
+    for name in (HOST, WITHOUT_ENGINE):
+        hosts.reset(name)
 
 
 @contextlib.contextmanager
@@ -49,6 +50,16 @@ REFUSED = {
         ["preflight_registry_manifest", "vllm024.latest"],
     ),
     "key of another": (faults.other_apt_key, [], ["preflight_gpg_key"]),
+    "Docker's key of another": (
+        contextlib.nullcontext,
+        ["-e", f"docker_engine_key_fingerprint={'0' * 40}"],
+        ["preflight_gpg_key", "verl_mirror_apt", "0" * 40],
+    ),
+    "Docker version missing": (
+        contextlib.nullcontext,
+        ["-e", "docker_engine_version=99.1"],
+        ["preflight_apt_package", "docker-ce 5:99.1* (it has 5:26.1.5"],
+    ),
     "driver mismatch": (lambda: faults.nvml(HOST, error=18), [], ["driver_state"]),
     "disk too small": (small_disk, [], ["disk"]),
     "daemon.json cut off": (truncated_daemon_json, [], ["daemon_json", "/etc/docker/daemon.json"]),
@@ -58,12 +69,13 @@ REFUSED = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_refused_and_untouched(what):
     fault, arguments, words = REFUSED[what]
+    name = WITHOUT_ENGINE if what.startswith("Docker") else HOST
     with fault():
-        before = snapshot(HOST)
-        run = play("site.yml", "--limit", HOST, *arguments)
-        after = snapshot(HOST)
+        before = snapshot(name)
+        run = play("site.yml", "--limit", name, *arguments)
+        after = snapshot(name)
     assert run.returncode != 0, run.stdout
-    host = report()["hosts"][HOST]
+    host = report()["hosts"][name]
     assert host["state"] == "refused", host["reason"]
     for word in words:
         assert word in host["reason"]

@@ -51,6 +51,17 @@ def test_the_images_fit_the_drivers_and_say_why():
     assert plans["cpu"]["profile"] == "cpu"
 
 
+def test_the_bare_host_has_dockers_own_packages():
+    names = "docker-ce docker-ce-cli containerd.io docker-buildx-plugin"
+    form = "${Package} ${db:Status-Status}\\n"
+    assert hosts.exec("spare", f"dpkg-query -W -f '{form}' {names}").out.count(" installed") == 4
+    assert (
+        "Signed-By: /etc/apt/keyrings/docker.gpg"
+        in hosts.exec("spare", "cat /etc/apt/sources.list.d/docker.sources").out
+    )
+    assert hosts.exec("spare", "dpkg -s docker.io", check=False).rc != 0
+
+
 @pytest.mark.parametrize("name", GPU)
 def test_the_container_sees_the_gpus_and_the_planned_verl(name):
     wanted = report()["hosts"][name]["plan"]["verl_version"]
@@ -83,3 +94,15 @@ def test_again_at_once_changes_nothing_and_enters_no_step():
     assert run.stdout.count("changed=0") == len(ALL)
     assert all(host["plan"]["steps"] == {} for host in report()["hosts"].values())
     assert differences(before) == []
+
+
+def test_a_host_that_rebooted_gets_its_container_back_and_is_verified_again():
+    before = report()["hosts"]["spare"]["verified_at"]
+    hosts.reboot("spare")
+    assert hosts.exec("spare", "docker inspect --format '{{.State.Status}}' verl").out.strip() == "exited"
+    run = play("site.yml", "--limit", "spare")
+    assert run.returncode == 0, run.stdout
+    host = report()["hosts"]["spare"]
+    assert (host["state"], list(host["plan"]["steps"])) == ("verified", ["training_container"])
+    assert host["verified_at"] != before
+    assert hosts.exec("spare", "docker exec verl nvidia-smi -L").out.count("H100") == 8

@@ -12,14 +12,8 @@ TOOLKIT_PACKAGES = (
 )
 RULE = "preflight_"
 DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
-WISH = {
-    "registry_manifest": "verl_image",
-    "url": "verl_mirror_apt",
-    "apt_package": "verl_mirror_toolkit",
-    "gpg_key": "verl_mirror_toolkit",
-    "git_ref": "verl_version",
-    "pypi": "verl_version",
-}
+WISH = {"registry_manifest": "verl_image", "git_ref": "verl_version", "pypi": "verl_version"}
+DOCKER_PACKAGES = {"docker-ce": True, "docker-ce-cli": True, "containerd.io": False, "docker-buildx-plugin": False}
 
 
 def requests_for(fleet: dict[str, Any]) -> list[dict[str, Any]]:
@@ -70,7 +64,7 @@ def apply_answers(fleet: dict[str, Any], result: dict[str, Any]) -> dict[str, An
                         "rule": RULE + request["kind"],
                         "found": answer["found"],
                         "needed": answer["needed"],
-                        "where": WISH.get(request["kind"]),
+                        "where": request.get("wish") or WISH.get(request["kind"]),
                         "fix": answer["fix"],
                     }
                 )
@@ -112,7 +106,7 @@ def _of_host(plan: dict[str, Any], machine: dict[str, Any]) -> list[dict[str, An
     asked: list[dict[str, Any]] = []
     engine = steps.get("docker_engine") or {}
     if engine.get("source") == "docker" and machine.get("docker") is False:
-        asked.append({"kind": "url", "url": f"{str(engine['mirror_apt']).rstrip('/')}/{machine.get('os')}/gpg"})
+        asked += _docker(engine, machine)
     if "container_image" in steps:
         args = steps["container_image"]
         image = plan.get("image") or {}
@@ -128,13 +122,12 @@ def _of_host(plan: dict[str, Any], machine: dict[str, Any]) -> list[dict[str, An
     if "nvidia_container_toolkit" in steps:
         args = steps["nvidia_container_toolkit"]
         mirror = str(args["mirror"]).rstrip("/")
-        asked.append({"kind": "gpg_key", "url": f"{mirror}/gpgkey", "fingerprint": args["key_fingerprint"]})
-        asked.append(
-            {
-                "kind": "apt_package",
-                "url": f"{mirror}/stable/deb/{DEBIAN_ARCH.get(arch, arch)}",
-                "packages": [{"name": name, "version": f"{args['version']}-1"} for name in TOOLKIT_PACKAGES],
-            }
+        asked += _signed_packages(
+            "verl_mirror_toolkit",
+            key=f"{mirror}/gpgkey",
+            fingerprint=args["key_fingerprint"],
+            index=f"{mirror}/stable/deb/{DEBIAN_ARCH.get(arch, arch)}",
+            packages=[{"name": name, "version": f"{args['version']}-1"} for name in TOOLKIT_PACKAGES],
         )
     if "verl_checkout" in steps:
         args = steps["verl_checkout"]
@@ -142,6 +135,29 @@ def _of_host(plan: dict[str, Any], machine: dict[str, Any]) -> list[dict[str, An
     if "source_environment" in steps:
         asked += _source(steps["source_environment"])
     return asked
+
+
+def _docker(args: dict[str, Any], machine: dict[str, Any]) -> list[dict[str, Any]]:
+    """Docker's own repository; only the engine and its command line have the version that was asked for."""
+    arch = machine.get("arch") or "x86_64"
+    base = f"{str(args['mirror_apt']).rstrip('/')}/{machine.get('os')}"
+    version = f"5:{args['version']}*" if args.get("version") else ""
+    return _signed_packages(
+        "verl_mirror_apt",
+        key=f"{base}/gpg",
+        fingerprint=args["key_fingerprint"],
+        index=f"{base}/dists/{machine.get('codename')}/stable/binary-{DEBIAN_ARCH.get(arch, arch)}",
+        packages=[{"name": name, "version": version if own else ""} for name, own in DOCKER_PACKAGES.items()],
+    )
+
+
+def _signed_packages(
+    wish: str, key: str, fingerprint: str, index: str, packages: list[dict[str, str]]
+) -> list[dict[str, Any]]:
+    return [
+        {"kind": "gpg_key", "url": key, "fingerprint": fingerprint, "wish": wish},
+        {"kind": "apt_package", "url": index, "packages": packages, "wish": wish},
+    ]
 
 
 def _source(args: dict[str, Any]) -> list[dict[str, Any]]:

@@ -260,11 +260,13 @@ def container_path(planner: Planner) -> None:
 def docker_engine(planner: Planner) -> str:
     """Install it, or bring its daemon.json to what is wanted. Returns what makes the change take effect."""
     host, wishes, choice = planner.host, planner.wishes, planner.decision.choice
+    repository = planner.world.docker_repository
     args = planner.args(
         "docker_engine",
         source="docker",
         version="",
-        mirror_apt=wishes.mirrors.get("apt") or DOCKER_APT,
+        mirror_apt=wishes.mirrors.get("apt") or text(repository.get("url")) or DOCKER_APT,
+        key_fingerprint=text(repository.get("key_fingerprint")) or "",
         become=not host.root,
         manage_daemon_json={},
         registry_mirrors=[],

@@ -99,6 +99,7 @@ class World:
     driver_floor: dict[str, Any] = field(default_factory=dict)
     branch_cuda: dict[str, Any] = field(default_factory=dict)
     toolkit: dict[str, Any] = field(default_factory=dict)
+    docker_repository: dict[str, Any] = field(default_factory=dict)
     served: dict[str, tuple[tuple[Release, str, str], ...]] = field(default_factory=dict)
     thresholds: tuple[dict[str, Any], ...] = ()  # bandwidth of collectives (catalog/thresholds.yml)
     native_branch: dict[str, str | None] = field(default_factory=dict)  # CUDA -> lowest branch that carries it
@@ -162,6 +163,7 @@ def read(catalog: Any) -> World:
         driver_floor=mapping(cuda.get("driver_floor")),
         branch_cuda=branches,
         toolkit=mapping(cuda.get("toolkit")),
+        docker_repository=mapping(mapping(cuda.get("docker")).get("repository")),
         served={image.id: served(image, ordered) for image in images.values()},
         thresholds=tuple(mappings(catalog.get("thresholds"))),
         native_branch={

@@ -173,6 +173,12 @@ def test_packages_that_are_there(ask, server, base):
     assert ask("apt_package", url=f"http://{server.address}/{base}", packages=packages)["ok"]
 
 
+def test_a_package_version_may_end_in_anything(ask, server):
+    for version, there in (("1.20*", True), ("1.2", False), ("1.21*", False)):
+        packages = [{"name": "nvidia-container-toolkit", "version": version}]
+        assert ask("apt_package", url=f"http://{server.address}/repo", packages=packages)["ok"] is there
+
+
 def test_packages_that_are_not(ask, server):
     packages = [{"name": "nvidia-container-toolkit", "version": "9-1"}, {"name": "absent", "version": "1"}]
     answer = ask("apt_package", url=f"http://{server.address}/repo", packages=packages)
@@ -241,8 +247,8 @@ def test_an_index_that_does_not_answer(ask, pip):
 def test_one_odd_thing_does_not_hide_the_others(module, server):
     requests = [
         {"id": "a", "kind": "registry_manifest"},
-        {"id": "b", "kind": "url", "url": f"http://{server.address}/login"},
-        {"id": "c", "kind": "url", "url": f"http://{server.address}/none"},
+        {"id": "b", "kind": "apt_package", "url": f"http://{server.address}/repo", "packages": [{"name": "other"}]},
+        {"id": "c", "kind": "gpg_key", "url": f"http://{server.address}/none", "fingerprint": "A" * 40},
     ]
     answers = module("verl_preflight", {"requests": requests})["answers"]
     assert [(answer["id"], answer["ok"]) for answer in answers] == [("a", False), ("b", True), ("c", False)]

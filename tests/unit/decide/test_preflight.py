@@ -137,3 +137,26 @@ def test_a_batch_that_fails_as_a_whole_refuses_its_hosts_only(fleet, result):
     assert "--limit" in after["hosts"]["gpu-1"]["errors"][0]["fix"]
     cpu = {"answers": [{"id": r["id"], "ok": True, "data": {}} for r in fleet["preflight"][1]["requests"]]}
     assert preflight.apply_answers(after, cpu)["hosts"]["cpu"]["ok"]
+
+
+@pytest.mark.parametrize(("version", "asked"), [("", ""), ("26.1.4", "5:26.1.4*")])
+def test_dockers_own_repository_is_asked_for_its_key_and_packages(version, asked):
+    args = {"source": "docker", "version": version, "mirror_apt": "https://d.example/linux/", "key_fingerprint": "9D"}
+    plan = {"ok": True, "errors": [], "steps": {"docker_engine": {"args": args}}}
+    machine = {"arch": "aarch64", "os": "debian", "codename": "trixie", "docker": False}
+    key, packages = preflight.requests_for({"hosts": {"bare": plan}, "machines": {"bare": machine}})
+    assert (key["url"], key["fingerprint"]) == ("https://d.example/linux/debian/gpg", "9D")
+    assert packages["url"] == "https://d.example/linux/debian/dists/trixie/stable/binary-arm64"
+    wanted = {package["name"]: package["version"] for package in packages["packages"]}
+    assert wanted == {"docker-ce": asked, "docker-ce-cli": asked, "containerd.io": "", "docker-buildx-plugin": ""}
+    fleet = {"hosts": {"bare": plan}, "machines": {"bare": machine}}
+    after = preflight.apply_answers(fleet, answer_all(fleet, ok=False))["hosts"]["bare"]
+    assert [error["where"] for error in after["errors"]] == ["verl_mirror_apt"] * 2
+
+
+@pytest.mark.parametrize(
+    ("args", "machine"), [({"source": "distro"}, {"docker": False}), ({"source": "docker"}, {"docker": True})]
+)
+def test_an_engine_that_is_there_or_the_distributions_needs_no_repository_of_dockers(args, machine):
+    plan = {"ok": True, "errors": [], "steps": {"docker_engine": {"args": args}}}
+    assert preflight.requests_for({"hosts": {"bare": plan}, "machines": {"bare": machine}}) == []

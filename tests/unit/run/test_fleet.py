@@ -125,5 +125,7 @@ def test_dockers_own_repository_is_asked_for_before_docker_is_installed_from_it(
     bare["facts"]["engines"]["docker"] |= {"installed": False, "reachable": False, "with_sudo": False, "version": None}
     bare["facts"]["user"] |= {"sudo": "free"}
     _, plan = planned({"a": {"__verl_facts": bare}})
-    asked = [request["url"] for batch in plan["preflight"] for request in batch["requests"] if request["kind"] == "url"]
-    assert asked == ["https://download.docker.com/linux/ubuntu/gpg"]
+    asked = [request["url"] for batch in plan["preflight"] for request in batch["requests"] if "url" in request]
+    docker = [url for url in asked if url.startswith("https://download.docker.com/linux/ubuntu/")]
+    assert [url.rpartition("/")[2] for url in docker] == ["gpg", "binary-amd64"]
+    assert "/dists/jammy/stable/" in docker[1]
