@@ -82,5 +82,14 @@ lab-down: setup-dev  ## Remove it again
 	$(BIN)/python -m lab down
 
 .PHONY: bench
-bench: setup-dev  ## Plan 10,000 hosts: CPU seconds on one core
-	$(BIN)/python benchmarks/plan_fleet.py $(ARGS)
+bench: setup-dev  ## All benchmarks at moderate sizes, on a lab of their own (docs/benchmarks.md)
+	$(BIN)/python benchmarks/plan_fleet.py
+	$(BIN)/python benchmarks/noop.py --hosts 1 --no-drift
+	$(BIN)/python benchmarks/noop.py --hosts 16
+	$(BIN)/python benchmarks/repair.py --hosts 16
+	$(BIN)/python benchmarks/faults.py --hosts 20
+	$(BIN)/python benchmarks/fact_cost.py --hosts 16
+	$(BIN)/python benchmarks/one_command.py
+	$(BIN)/python benchmarks/memory.py --hosts 1000
+	$(BIN)/python benchmarks/egress.py --clients 8 16
+	VERL_LAB_NAME=bench $(BIN)/python -m lab down

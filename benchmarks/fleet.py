@@ -31,8 +31,8 @@ PORT = 2222
 PLAIN_PORT = 2223  # one sshd for every address: hosts without files of their own
 PYTHON = "/usr/bin/python3"
 SSHD = (
-    "/usr/sbin/sshd -D -o PidFile=none -o KexAlgorithms=curve25519-sha256 -o MaxStartups=1000 "
-    "-o UseDNS=no -o PrintLastLog=no -o PrintMotd=no"
+    "/usr/sbin/sshd -D -o PidFile=none -o KexAlgorithms=curve25519-sha256,curve25519-sha256@libssh.org "
+    "-o MaxStartups=1000 -o UseDNS=no -o PrintLastLog=no -o PrintMotd=no"
 )
 ENTER = f"""#!/bin/sh
 # One host of the fleet: `enter ADDRESS` stays and is its sshd.
@@ -164,3 +164,10 @@ def product(inventory_file: Path, *extra: str, check: bool = False) -> subproces
 def report() -> dict[str, Any]:
     """The report of the product's last run."""
     return json.loads((BUILD / "reports/latest/report.json").read_text())
+
+
+def read(path: str) -> bytes:
+    """A file of the base."""
+    return subprocess.run(
+        ["docker", "exec", topology.HOSTS[BASE].container, "cat", path], capture_output=True, check=True
+    ).stdout

@@ -7,7 +7,7 @@ from pyinfra import host
 from pyinfra.facts.server import Command
 from pyinfra.operations import apt, files, server, systemd
 
-want = json.loads((Path(__file__).resolve().parents[2] / "build/bench/want.json").read_text())
+want = json.loads((Path(__file__).resolve().parents[2] / "build/bench/want.json").read_text())["want"]
 source = want["files"]
 
 

@@ -10,13 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 NAME = re.compile(r"^python3(?:\.(\d+))?$")
 OLDEST = 9
+# find_spec and no import: a look at twenty modules less.
 ASK = """
-import sys
-try:
-    import ensurepip, venv
-    able = 1
-except Exception:
-    able = 0
+import importlib.util, sys
+able = int(all(importlib.util.find_spec(name) for name in ("ensurepip", "venv")))
 print("%d.%d.%d" % sys.version_info[:3], able, sys.executable, sep="\\n")
 """
 
@@ -49,6 +46,9 @@ def _of_venv(path):
 
 
 def _ask(host, path):
+    running, number, able = host.interpreter()
+    if os.path.realpath(path) == os.path.realpath(running):
+        return {"version": number, "venv": able, "real": os.path.realpath(path), "executable": path}
     result = host.run([path, "-I", "-S", "-c", ASK])
     lines = result.stdout.splitlines()
     if not result.ok or len(lines) != 3:

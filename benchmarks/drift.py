@@ -1,0 +1,77 @@
+"""Change one item by hand on one host, and see who notices: equal work is only what catches the same things."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import contestants
+import fleet
+import harness
+import yaml
+from harness import Contestant
+
+from lab import topology
+from lab.build import gpu
+
+DESCRIBED = yaml.safe_dump(gpu.describe(topology.HOSTS[fleet.BASE].machine) | {"count": 4}, width=200)
+FOUR_GPUS = f"cat > /opt/lab/nvml.yaml <<'END'\n{DESCRIBED}END"  # the mock NVML reads it
+
+# name: how it is changed on one host; its files are its own, so starting the fleet again mends it
+FILES = {
+    "Docker removed": "sed -i '/^Package: docker.io$/,/^$/d' /var/lib/dpkg/status; rm /usr/bin/docker",
+    "another toolkit version": "sed -i '/^Package: nvidia-container-toolkit/,/^$/s/^Version: .*/Version: 1.19.1-1/' "
+    "/var/lib/dpkg/status",
+    "the runtime out of daemon.json": "sed -i '/runtimes/,$d; s/ads\": 6,/ads\": 6}/' /etc/docker/daemon.json",
+    "four GPUs instead of eight": FOUR_GPUS,
+    "the checkout on another commit": "su ops -c 'git -C ~/verl/src checkout -q v0.5.0'",
+    "the checkout edited": "echo '# by hand' >> /home/ops/verl/src/verl/__init__.py",
+    "verl-shell removed": "rm /home/ops/.local/bin/verl-shell",
+    "no stamp of a verification": "rm /home/ops/.local/state/verl-provision/verification.json",
+}
+# what the fleet shares: changed and mended on the base
+SHARED = {
+    "the container stopped": ("docker stop -t 0 verl", "docker start verl"),
+}
+
+
+@contextmanager
+def drifted(name: str) -> Iterator[None]:
+    """One host of a fresh fleet of two with one item changed."""
+    fleet.start(2)
+    if name in FILES:
+        fleet.inside(fleet.members(2)[1], FILES[name])
+        yield
+        return
+    change, mend = SHARED[name]
+    fleet.base(change)
+    try:
+        yield
+    finally:
+        fleet.base(mend)
+
+
+def show(everybody: list[Contestant]) -> None:
+    """A row per item: who caught it. Looks only, where a contestant has such a mode (our plan.yml, --check, --dry)."""
+    names = [contestant.name for contestant in everybody]
+    print(f"\ndrift on one host of two, caught by{'':7}" + "".join(f"{name:>22}" for name in names))
+    for item in FILES | SHARED:
+        caught = []
+        for name in names:
+            with drifted(item):
+                one = next(one for one in contestants.all_of(2, fleet.BUILD / "fleet-2.yml") if one.name == name)
+                caught.append(notices(one))
+        print(f"  {item:40}" + "".join(f"{'yes' if yes else 'NO':>22}" for yes in caught), flush=True)
+
+
+def notices(contestant: Contestant) -> bool:
+    """Run it so that it only looks, and read what it says."""
+    command = list(contestant.command)
+    if contestant.name == "verl-provision":
+        command[command.index("site.yml")] = "playbooks/plan.yml"
+    elif contestant.name == "pyinfra":
+        command.insert(1, "--dry")
+    else:
+        command.append("--check")
+    environment = {**harness.os.environ, **contestant.environment}
+    done = subprocess.run(command, cwd=contestant.cwd, env=environment, capture_output=True, text=True, check=False)
+    return contestants.changed(contestant, done)
