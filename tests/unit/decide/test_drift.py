@@ -12,7 +12,8 @@ SETTINGS = {"docker_engine": {"docker_engine_manage_daemon_json": KEYS}}
 def gpu_host():
     """A GPU host after a run."""
     facts = machine()
-    facts = settle(facts, plan(facts))
+    facts = settle(facts, plan(facts, SETTINGS))
+    facts["engines"]["docker"]["runtimes"] = ["nvidia", "runc"]
     facts["engines"]["docker"]["daemon_json"] = {"path": "/etc/docker/daemon.json", "parsed": KEYS, "error": None}
     facts["stamps"]["training_container"]["id"] = facts["container"]["id"]
     assert work(facts, SETTINGS) == set()
