@@ -131,6 +131,12 @@ options:
     description: Whether a container in which something runs may be recreated.
     type: bool
     default: false
+  runs_ray:
+    description:
+      - Whether the container's command is Ray. Then only Ray's jobs, tasks and actors count as something that runs in
+        it.
+    type: bool
+    default: false
   stop_timeout:
     description: Seconds that processes get to end.
     type: int
@@ -294,6 +300,8 @@ class Container:
         """Return what runs in the container beside its init."""
         if not (found.get("State") or {}).get("Running"):
             return []
+        if self.want["runs_ray"]:
+            return idle.ray_work_in(self.engine, found["Id"])
         return idle.processes_in(self.engine, found["Id"])
 
     def create(self):
@@ -450,6 +458,7 @@ def main():
             "known_id": {"type": "str", "default": ""},
             "replace_foreign": {"type": "bool", "default": False},
             "disruption_allowed": {"type": "bool", "default": False},
+            "runs_ray": {"type": "bool", "default": False},
             "stop_timeout": {"type": "int", "default": 30},
         },
         supports_check_mode=True,

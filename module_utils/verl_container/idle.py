@@ -48,6 +48,11 @@ def _listed(out):
     return found
 
 
+def ray_work_in(engine, name):
+    """Return what a container that runs Ray works on: actors, tasks and jobs, not Ray's own processes."""
+    return [text for text in processes_in(engine, name) if text.startswith("ray::") and not text.startswith(RAY_OWN)]
+
+
 def running_containers(engine):
     """Return [(id, name, image)] of the running containers."""
     out = engine.must("ps", "--no-trunc", "--format", "{{.ID}}\t{{.Names}}\t{{.Image}}")
@@ -101,6 +106,8 @@ def busy(engines, ours="verl", proc="/proc", ignore_container=None):
             for container_id, name, image in running_containers(engine):
                 if ignore_container and container_id.startswith(ignore_container):
                     continue
+                if name == ours + "-ray":
+                    continue  # what it works on is found among the processes of the host, below
                 if name == ours:
                     inside = processes_in(engine, container_id)
                     if inside:

@@ -101,7 +101,7 @@ class Collector:
         return {"other_accelerators": pci.others(self.devices())}
 
     def get_engines(self):
-        return self.engines()
+        return {key: value for key, value in self.engines().items() if key != "ray_container"}
 
     def get_toolkit(self):
         return {"toolkit": self.host.guard("toolkit", toolkit.probe, self.host) or toolkit.empty()}
@@ -119,7 +119,8 @@ class Collector:
 
     def get_ray(self):
         none = {"running": False, "session": None, "busy": False}
-        return {"ray": self.host.guard("ray", network.ray, self.host) or none}
+        found = self.host.guard("ray", network.ray, self.host) or none
+        return {"ray": dict(found, container=self.engines()["ray_container"])}
 
 
 def collect(host, gather=("all",)):

@@ -138,16 +138,33 @@ def facts(host, engine, inspected, rows):
     return found
 
 
-def docker_container(host, client, names):
-    if host.container_name not in names:
-        return None
-    result = client.run("inspect", "--type", "container", host.container_name)
+def ray_facts(engine, inspected):
+    """The facts under `ray.container`: Ray's own container, whose processes are Ray's business (`ray.busy`)."""
+    state, config = inspected.get("State") or {}, inspected.get("Config") or {}
+    return {
+        "engine": engine,
+        "id": str(inspected.get("Id") or inspected.get("ID") or ""),
+        "image_ref": config.get("Image"),
+        # One that ends again and again counts as running for the engine.
+        "running": bool(state.get("Running")) and not state.get("Restarting"),
+    }
+
+
+def _inspect(host, client, name):
+    result = client.run("inspect", "--type", "container", name)
     try:
         inspected = json.loads(result.stdout)[0] if result.ok else None
     except (ValueError, IndexError, KeyError, TypeError):
         inspected = None
     if not isinstance(inspected, dict):
         host.note("docker inspect", result.message() if not result.ok else "its output is not what docker prints")
+        return None
+    return inspected
+
+
+def docker_container(host, client, names):
+    inspected = _inspect(host, client, host.container_name) if host.container_name in names else None
+    if inspected is None:
         return None
 
     def rows(_pid):
@@ -157,3 +174,8 @@ def docker_container(host, client, names):
         return listed(result.stdout)
 
     return facts(host, "docker", inspected, rows)
+
+
+def docker_ray(host, client, names):
+    inspected = _inspect(host, client, host.ray_container_name) if host.ray_container_name in names else None
+    return ray_facts("docker", inspected) if inspected else None

@@ -16,6 +16,7 @@ def empty():
         },
         "images": [],
         "container": None,
+        "ray_container": None,
     }
 
 
@@ -34,12 +35,14 @@ def _docker(host, user, found):
     facts["running"], names = docker.containers(host, client)
     found["images"].extend(images.docker_images(host, client))
     found["container"] = container.docker_container(host, client, names)
+    found["ray_container"] = container.docker_ray(host, client, names)
 
 
 def _podman(host, user, found):
-    local, ours = podman.probe(host, user, found["engines"]["podman"])
+    local, ours, ray = podman.probe(host, user, found["engines"]["podman"])
     found["images"].extend(local)
     found["container"] = found["container"] or ours
+    found["ray_container"] = found["ray_container"] or ray
 
 
 def _apptainer(host, _user, found):

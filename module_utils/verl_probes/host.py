@@ -29,6 +29,7 @@ class Host:
         self.state_dir = state_dir
         self.prefix = prefix
         self.container_name = container_name
+        self.ray_container_name = container_name + "-ray"
         self.errors = []
 
     # What could not be read

@@ -63,9 +63,9 @@ def _rows(host, *arguments):
 
 
 def probe(host, user, facts):
-    """Fill in engines.podman; (images, container)."""
+    """Fill in engines.podman; (images, container, Ray's container)."""
     if host.which("podman") is None:
-        return [], None
+        return [], None, None
     facts.update(
         installed=True,
         version=text.version(host.run(["podman", "--version"]).stdout),
@@ -74,8 +74,8 @@ def probe(host, user, facts):
         root_dir=_store(host, user),
     )
     if not host.exists(facts["root_dir"]):
-        return [], None
-    ours = None
+        return [], None, None
+    ours = ray = None
     for row in _rows(host, "ps", "-a", "--no-trunc", "--format", "json"):
         names = [str(name) for name in row.get("Names") or []]
         if row.get("State") == "running" and len(facts["running"]) < MOST:
@@ -85,8 +85,11 @@ def probe(host, user, facts):
             )
         if host.container_name in names:
             ours = _container(host)
+        if host.ray_container_name in names:
+            rows = _rows(host, "inspect", "--type", "container", "--format", "json", host.ray_container_name)
+            ray = container.ray_facts("podman", rows[0]) if rows else None
     found = images.podman_images(_rows(host, "images", "--format", "json"))
-    return found, ours
+    return found, ours, ray
 
 
 def _container(host):

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from verl_provision import __version__, catalog, inventory, secrets, settings, wishes
+from verl_provision.decide import cluster, preflight
 from verl_provision.decide import plan as decide
-from verl_provision.decide import preflight
 from verl_provision.paths import ROOT
 from verl_provision.plain import to_plain
 
@@ -23,8 +23,9 @@ STEPS = (
     "training_container",
     "source_environment",
     "verl_shell",
+    "ray_cluster",
 )
-ROLES = (*STEPS, "nvidia_driver", "verification", "ray_cluster")
+ROLES = (*STEPS, "nvidia_driver", "verification")
 VERIFICATION = ROOT / "roles/verification/files"
 NO_HOSTS = ["all:!all"]  # a pattern that matches nobody and warns nobody
 
@@ -34,6 +35,8 @@ def begin(hostvars: Mapping[str, Mapping], hosts: list[str], about: dict[str, An
 
     Returns the run: `{id, mode, started, ..., hosts: {NAME: {wishes, settings, secrets, wish_errors}}, look_at}`, where
     `secrets` are names, `wish_errors` is what was refused, and `look_at` are the hosts that may be connected to.
+    `cluster` is the Ray cluster of the inventory's group `cluster` (null without one); `beyond` are its hosts that
+    `--limit` leaves out and of which something has to be known.
     """
     run = {
         "id": about["started"].replace("-", "").replace(":", ""),
@@ -55,17 +58,28 @@ def begin(hostvars: Mapping[str, Mapping], hosts: list[str], about: dict[str, An
         if about["mode"] == "verify":
             wanted["verl_verify_again"] = True
         if "verl_nnodes" not in given.wished:
-            wanted["verl_nnodes"] = inventory.cluster_size(name, hostvars[name])
+            wanted["verl_nnodes"] = None  # counted below
         run["hosts"][name] = {
             "wishes": wanted,
             "settings": given.settings,
             "secrets": present,
             "wish_errors": errors,
         }
+    run["cluster"], run["beyond"] = inventory.ray_cluster(hostvars, run["hosts"], outside)
+    for name, host in run["hosts"].items():
+        if host["wishes"]["verl_nnodes"] is None:
+            members = (run["cluster"] or {}).get("members", [])
+            host["wishes"]["verl_nnodes"] = len(members) if name in members else 1
     for name, errors in inventory.check(hostvars, run["hosts"]).items():
         run["hosts"][name]["wish_errors"] += errors
     run["look_at"] = [name for name, host in run["hosts"].items() if not host["wish_errors"]] or NO_HOSTS
     return run
+
+
+def outside(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The wishes and settings of a host that `--limit` leaves out; what is wrong with them is for a run with it."""
+    given = collect(variables)
+    return {"wishes": wishes.parse(given.wished)[0], "settings": given.settings, "wish_errors": []}
 
 
 @dataclass(slots=True)
@@ -145,14 +159,36 @@ def plan(hostvars: Mapping[str, Mapping], run: dict[str, Any]) -> dict[str, Any]
         inputs[name]["facts"] = to_plain(looked["facts"])
         verification = {**host["settings"].get("verification", {}), "verification_script": script_hash()}
         inputs[name]["settings"] = {**host["settings"], "verification": verification}
-    fleet = planned(inputs)
+    for name in {(run["cluster"] or {}).get("head")} & set(inputs):
+        inputs[name]["head"] = True
+    planners: dict[str, Any] = {}
+    fleet = planned(inputs, planners)
+    if run["cluster"]:
+        cluster.add(fleet, planners, run["cluster"], look_beyond(hostvars, run, planners))
     fleet["unlooked"] = unlooked
     fleet["machines"] = {name: machine(host["facts"]) for name, host in inputs.items() if host["facts"]}
     fleet["preflight"] = preflight.batches(fleet)
     return fleet
 
 
-def planned(inputs: dict[str, Any]) -> dict[str, Any]:
+def look_beyond(
+    hostvars: Mapping[str, Mapping], run: dict[str, Any], planners: dict[str, Any]
+) -> dict[str, str | None]:
+    """The addresses of the cluster's hosts outside this run; the head's planner is added to `planners`."""
+    addresses: dict[str, str | None] = {}
+    for host in run["beyond"]:
+        name = host["host"]
+        facts = to_plain((hostvars[name].get("__verl_facts") or {}).get("facts")) or {}
+        if host["gather"] == "all" and facts:
+            planned({name: {**host, "facts": facts, "head": True}}, planners)
+        addresses[name] = inventory.own_address(host) or (facts.get("network") or {}).get("address")
+    inside = {host["host"] for host in run["beyond"]} | set(run["hosts"])
+    for name in set(run["cluster"]["members"]) - inside:  # not looked at: its address is in the inventory
+        addresses[name] = str(hostvars[name]["ray_cluster_address"])
+    return addresses
+
+
+def planned(inputs: dict[str, Any], planners: dict[str, Any] | None = None) -> dict[str, Any]:
     """Plan all hosts that share a catalog at once; hosts with an overlay of their own get theirs."""
     groups: dict[str, dict[str, Any]] = {}
     for name, host in inputs.items():
@@ -160,7 +196,7 @@ def planned(inputs: dict[str, Any]) -> dict[str, Any]:
         groups.setdefault(json.dumps(extra), {})[name] = host
     fleet: dict[str, Any] = {"schema_version": decide.SCHEMA_VERSION, "hosts": {}, "decisions": {}, "step_hosts": {}}
     for extra, members in groups.items():
-        part = decide.plan_fleet(members, catalog.load(extra=json.loads(extra)))
+        part = decide.plan_fleet(members, catalog.load(extra=json.loads(extra)), planners)
         fleet["hosts"] |= part["hosts"]
         fleet["decisions"] |= part["decisions"]
         for step, names in part["step_hosts"].items():
@@ -202,15 +238,17 @@ def machine(facts: dict[str, Any]) -> dict[str, Any]:
 def step_hosts(hostvars: Mapping[str, Mapping], step: str, check_mode: bool) -> list[str]:
     """The hosts of one step's play, from what the run keeps on `localhost`; those that failed earlier are left out.
 
-    `facts` are the hosts that may be looked at. In check mode a step that needs another planned step isn't entered:
-    its prerequisite doesn't exist yet. Without a run (a syntax check) there are no hosts.
+    `facts` are the hosts that may be looked at. In check mode, and where only the cluster is started, a step that needs
+    another planned step isn't entered: its prerequisite doesn't exist yet. Without a run (a syntax check) there are no
+    hosts.
     """
     known = hostvars.get("localhost", {})
+    alone = known.get("__verl_run", {}).get("mode") == "cluster"  # nothing before it is done in this run
     if step == "facts":
         return list(known.get("__verl_run", {}).get("look_at", [])) or NO_HOSTS
     names = []
     for name, host in known.get("__verl_fleet", {}).get("hosts", {}).items():
-        if host["ok"] and wanted(host, step, check_mode) and "__verl_failure" not in hostvars[name]:
+        if host["ok"] and wanted(host, step, check_mode or alone) and "__verl_failure" not in hostvars[name]:
             names.append(str(name))
     return names or NO_HOSTS
 

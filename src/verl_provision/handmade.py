@@ -177,7 +177,7 @@ def _healthy(machine: Machine) -> dict[str, Any]:
         "stamps": {},
         "verification": None,
         "network": {"default_interface": None, "address": None, "infiniband": []},
-        "ray": {"running": False, "session": None, "busy": False},
+        "ray": {"running": False, "session": None, "busy": False, "container": None},
         "errors": [],
         "seconds": 0,
     }

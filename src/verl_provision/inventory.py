@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from verl_provision.wishes import Error
@@ -22,7 +22,7 @@ def check(hostvars: Mapping[str, Mapping], hosts: dict[str, dict[str, Any]]) -> 
     members = [str(name) for name in groups.get(CLUSTER) or []]
     for name in members:
         if name in found:
-            found[name] += _disagreements(members, hosts) + _nnodes(len(members), hosts[name]["wishes"])
+            found[name] += _disagreements(members, hosts)
     if CLUSTER not in groups:
         for group, near in _misspelt(groups).items():
             for name in near:
@@ -33,10 +33,49 @@ def check(hostvars: Mapping[str, Mapping], hosts: dict[str, dict[str, Any]]) -> 
     return found
 
 
-def cluster_size(name: str, variables: Mapping[str, Any]) -> int:
-    """How many hosts train together: the inventory's group `cluster`, where this host is in it."""
-    members = (variables.get("groups") or {}).get(CLUSTER) or []
-    return len(members) if name in members else 1
+def ray_cluster(
+    hostvars: Mapping[str, Mapping],
+    hosts: dict[str, dict[str, Any]],
+    read: Callable[[Mapping[str, Any]], dict[str, Any]],
+) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """`({head, members, leaving}, beyond)` of the group `cluster`; (None, []) where no host of the run is in it.
+
+    `beyond` are its hosts outside the run of which something has to be known; `read` gives the wishes of such a host.
+    """
+    first = next(iter(hosts), None)
+    names = [str(name) for name in ((hostvars[first].get("groups") or {}).get(CLUSTER) or [])] if first else []
+    if not set(names) & set(hosts):
+        return None, []
+    nodes = {name: hosts.get(name) or read(hostvars[name]) for name in names}
+    members = [name for name in names if nodes[name]["wishes"]["verl_cluster_state"] == "present"]
+    wished = {nodes[name]["wishes"]["verl_cluster_head"] for name in members} or {None}
+    head = (members or names)[0] if wished == {None} else str(sorted(wished, key=str)[0])
+    for name in set(names) & set(hosts):
+        if len(wished) > 1 or head not in (members or names):
+            hosts[name]["wish_errors"].append(_head_error(wished, members))
+        if name in members:
+            hosts[name]["wish_errors"] += _nnodes(len(members), hosts[name]["wishes"])
+    # The head tells what the others have to be like; of other nodes only the address matters, where nobody gave it.
+    beyond = [
+        {"host": name, "gather": "all" if name == head else "network", **nodes[name]}
+        for name in members
+        if name not in hosts and (name == head or not own_address(nodes[name]))
+    ]
+    return {"head": head, "members": members, "leaving": [name for name in names if name not in members]}, beyond
+
+
+def own_address(node: dict[str, Any]) -> str | None:
+    """The address that the inventory gives a node."""
+    return node["settings"].get("ray_cluster", {}).get("ray_cluster_address")
+
+
+def _head_error(wished: set[Any], members: list[str]) -> Error:
+    return {
+        "variable": "verl_cluster_head",
+        "found": ", ".join(sorted(repr(name) for name in wished)),
+        "needed": f"one host of the group `{CLUSTER}`: {_some(members, 10)}",
+        "fix": f"Set it once, in group_vars/{CLUSTER}.yml.",
+    }
 
 
 def _misspelt(groups: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -60,7 +99,7 @@ def _group_error(group: str) -> Error:
 def _nnodes(size: int, wishes: dict[str, Any]) -> list[Error]:
     """A number of nodes that isn't the cluster's."""
     wanted = wishes["verl_nnodes"]
-    if wanted == size:
+    if wanted in (size, None):
         return []
     return [
         {

@@ -122,6 +122,7 @@ class Host:
     cdi_specs: tuple[str, ...]
     image_refs: frozenset[str]
     image_digests: frozenset[str]
+    local_images: tuple[dict[str, Any], ...]
     pythons: tuple[Python, ...]
     managers: frozenset[str]  # conda, mamba, micromamba, uv
     stores: dict[str, Store]  # by backend
@@ -132,8 +133,12 @@ class Host:
     source: dict[str, Any] | None
     stamps: dict[str, Any]
     verification: dict[str, Any]
+    interface: str | None  # of the default route
+    address: str | None  # on it
     ray_running: bool
     ray_busy: bool
+    ray_container: str | None  # the id of the container that runs Ray
+    ray_up: bool  # that container is running
     engine: str = "docker"  # whose images are judged; decided before they are
 
     @property
@@ -150,7 +155,8 @@ def read(facts: Any, world: World) -> Host:
     podman, apptainer = mapping(engines.get("podman")), mapping(engines.get("apptainer"))
     toolkit, fabric = mapping(facts.get("toolkit")), mapping(nvidia.get("fabric_manager"))
     images = mappings(facts.get("images"))
-    ray = mapping(facts.get("ray"))
+    ray, network = mapping(facts.get("ray")), mapping(facts.get("network"))
+    ray_container = mapping(ray.get("container"))
     specs = texts(toolkit.get("cdi_specs"))
     podman_installed = flag(podman.get("installed")) is True
     lacks = _podman_lacks(podman, specs) if podman_installed else "it is not installed"
@@ -194,6 +200,7 @@ def read(facts: Any, world: World) -> Host:
         toolkit_mode=text(toolkit.get("mode")),
         cdi_specs=specs,
         image_refs=frozenset(ref for image in images for ref in texts(image.get("refs"))),
+        local_images=tuple(images),
         image_digests=frozenset(digest for image in images for digest in texts(image.get("digests"))),
         pythons=_pythons(facts),
         managers=frozenset(str(name) for name, found in mapping(facts.get("managers")).items() if found),
@@ -207,6 +214,10 @@ def read(facts: Any, world: World) -> Host:
         verification=mapping(facts.get("verification")),
         ray_running=flag(ray.get("running")) is True,
         ray_busy=flag(ray.get("busy")) is True,
+        ray_container=text(ray_container.get("id")),
+        ray_up=flag(ray_container.get("running")) is True,
+        interface=text(network.get("default_interface")),
+        address=text(network.get("address")),
     )
 
 

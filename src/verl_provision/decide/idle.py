@@ -21,7 +21,5 @@ def idle(host: Host, wishes: Wishes) -> tuple[bool, list[str]]:
 
 def foreign_containers(host: Host, wishes: Wishes) -> list[str]:
     """Names of the running containers that aren't ours."""
-    ours = host.container.id[:12] if host.container else None
-    return [
-        name for name, short in host.docker.running if name != wishes.container and (not ours or short[:12] != ours)
-    ]
+    ours = {identity[:12] for identity in (host.container and host.container.id, host.ray_container) if identity}
+    return [name for name, short in host.docker.running if name != wishes.container and short[:12] not in ours]

@@ -5,7 +5,9 @@ import json
 from typing import Any
 
 # How a step goes about it, not what it brings about.
-NOT_CONTENT = frozenset({"become", "state_dir", "allowed", "because", "disruption_allowed", "allow_disruption"})
+NOT_CONTENT = frozenset(
+    {"become", "state_dir", "allowed", "because", "disruption_allowed", "allow_disruption", "nodes", "node_key"}
+)
 SAME_GPUS = {"gpus_all": "all", "runtime_env": "all"}  # two ways to ask for the same devices
 
 

@@ -26,19 +26,30 @@ class Memory:
 
 def plan_host(facts: Any, wishes: Any, catalog: Any, settings: Any = None, wish_errors: Any = None) -> dict[str, Any]:
     """The plan of one host, with `rejected`, `runners_up` and `unlocks` in it."""
-    plan, decision = _plan(facts, wishes, _world(catalog), settings, wish_errors, Memory())
+    plan, decision, _ = _plan(facts, wishes, _world(catalog), settings, wish_errors, Memory())
     return {**plan, **_told(decision)}
 
 
-def plan_fleet(inputs: Any, catalog: Any) -> dict[str, Any]:
-    """The plans of `{host: {facts, wishes, settings, wish_errors}}`; what was turned down, once per decision."""
+def plan_fleet(inputs: Any, catalog: Any, planners: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The plans of `{host: {facts, wishes, settings, wish_errors, head}}`; what was turned down, once per decision.
+
+    `planners` is filled with those of the hosts that fit, by name, for what is decided over several hosts.
+    """
     fleet: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "hosts": {}, "decisions": {}, "step_hosts": {}}
     known, memory = _world(catalog), Memory()
     for name, given in mapping(inputs).items():
         given = mapping(given)
-        plan, decision = _plan(
-            given.get("facts"), given.get("wishes"), known, given.get("settings"), given.get("wish_errors"), memory
+        plan, decision, planner = _plan(
+            given.get("facts"),
+            given.get("wishes"),
+            known,
+            given.get("settings"),
+            given.get("wish_errors"),
+            memory,
+            given.get("head") is True,
         )
+        if planners is not None and planner:
+            planners[name] = planner
         fleet["hosts"][name] = plan
         if plan["decision"] not in fleet["decisions"]:
             fleet["decisions"][plan["decision"]] = _told(decision)
@@ -59,10 +70,16 @@ def _told(decision: Decision) -> dict[str, Any]:
 
 
 def _plan(
-    facts: Any, raw_wishes: Any, known: World, settings: Any, wish_errors: Any, memory: Memory
-) -> tuple[dict[str, Any], Decision]:
+    facts: Any,
+    raw_wishes: Any,
+    known: World,
+    settings: Any,
+    wish_errors: Any,
+    memory: Memory,
+    head: bool = False,
+) -> tuple[dict[str, Any], Decision, stepping.Planner | None]:
     try:
-        return _plan_or_raise(facts, raw_wishes, known, settings, wish_errors, memory)
+        return _plan_or_raise(facts, raw_wishes, known, settings, wish_errors, memory, head)
     except Exception as error:  # the last net; tests show that no input of the schemas' shape meets it
         found = f"{type(error).__name__}: {error}"[:300]
         problem = {
@@ -73,23 +90,23 @@ def _plan(
             "fix": "This is a fault of verl-provision: please report it with the facts of this host.",
         }
         decision = Decision(errors=[problem])
-        return _assemble(decision, decision.id, None, stepping.Steps()), decision
+        return _assemble(decision, decision.id, None, stepping.Steps()), decision, None
 
 
 def _plan_or_raise(
-    facts: Any, raw_wishes: Any, known: World, settings: Any, wish_errors: Any, memory: Memory
-) -> tuple[dict[str, Any], Decision]:
+    facts: Any, raw_wishes: Any, known: World, settings: Any, wish_errors: Any, memory: Memory, head: bool
+) -> tuple[dict[str, Any], Decision, stepping.Planner | None]:
     wishes, errors, same = _read_wishes(raw_wishes, memory)
     errors = [*items(wish_errors), *errors]
     if errors or not isinstance(facts, dict) or not facts:
         decision = Decision(errors=[_wish_error(error) for error in errors] or [no_facts(facts)])
-        return _assemble(decision, decision.id, None, stepping.Steps()), decision
+        return _assemble(decision, decision.id, None, stepping.Steps()), decision, None
     host = hosts.read(facts, known)
     decision, name = _remembered(host, wishes, same, known, memory)
-    planned = stepping.Steps()
-    if decision.ok:
-        planned = stepping.plan(host, wishes, decision, known, mapping(settings))
-    return _assemble(decision, name, wishes, planned), decision
+    if not decision.ok:
+        return _assemble(decision, name, wishes, stepping.Steps()), decision, None
+    planner = stepping.plan(host, wishes, decision, known, mapping(settings), head)
+    return _assemble(decision, name, wishes, planner.out), decision, planner
 
 
 def _read_wishes(raw: Any, memory: Memory) -> tuple[Wishes, list[dict[str, Any]], Any]:

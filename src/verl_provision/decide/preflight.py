@@ -4,6 +4,8 @@ import copy
 import json
 from typing import Any
 
+from verl_provision.decide import cluster
+
 TOOLKIT_PACKAGES = (
     "nvidia-container-toolkit",
     "nvidia-container-toolkit-base",
@@ -68,6 +70,7 @@ def apply_answers(fleet: dict[str, Any], result: dict[str, Any]) -> dict[str, An
                         "fix": answer["fix"],
                     }
                 )
+    cluster.settle(fleet)  # digests are known now
     return fleet
 
 

@@ -31,13 +31,24 @@ class Steps:
     verification: dict[str, Any] | None = None
     shell: str | None = None  # the command that opens the environment
     content: dict[str, str] = field(default_factory=dict)  # keys of the steps that make up the environment
+    container: dict[str, Any] | None = None  # how the training container is made, whether or not it has a step
+    verl: str | None = None  # the tag or commit of the checkout
 
 
 class Planner:
     """Plans the steps of one host; lives as long as one call of `plan`."""
 
-    def __init__(self, host: Host, wishes: Wishes, decision: Decision, world: World, settings: dict[str, Any]):
+    def __init__(
+        self,
+        host: Host,
+        wishes: Wishes,
+        decision: Decision,
+        world: World,
+        settings: dict[str, Any],
+        head: bool = False,
+    ):
         self.host, self.wishes, self.decision, self.world = host, wishes, decision, world
+        self.head = head  # of a Ray cluster
         self.settings = settings
         self.prefix = expand(wishes.prefix, host)
         self.state_dir = expand(wishes.state_dir, host)
@@ -90,12 +101,18 @@ NEEDS: dict[str, tuple[str, ...]] = {
     ),
     "source_environment": ("verl_checkout",),
     "verl_shell": (),
+    "ray_cluster": (
+        "docker_engine", "nvidia_container_toolkit", "disruption", "container_image", "verl_checkout",
+        "source_environment",
+    ),
 }  # fmt: skip
 
 
-def plan(host: Host, wishes: Wishes, decision: Decision, world: World, settings: dict[str, Any]) -> Steps:
-    """The steps of a host whose decision is made."""
-    planner = Planner(host, wishes, decision, world, plain_settings(settings))
+def plan(
+    host: Host, wishes: Wishes, decision: Decision, world: World, settings: dict[str, Any], head: bool = False
+) -> Planner:
+    """The steps (`out`) of a host whose decision is made; `head`: Ray's head runs there."""
+    planner = Planner(host, wishes, decision, world, plain_settings(settings), head)
     if decision.backend == "source":
         source_environment(planner)
     else:
@@ -108,7 +125,7 @@ def plan(host: Host, wishes: Wishes, decision: Decision, world: World, settings:
         if planner.shm_mb:
             planner.out.verification["expected"]["shm_mb"] = planner.shm_mb
         verl_shell(planner)  # after it: a command for people changes nothing that is verified
-    return planner.out
+    return planner
 
 
 def plain_settings(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -498,7 +515,7 @@ def verl_checkout(planner: Planner) -> dict[str, Any]:
         become=False,
     )
     planner.out.content["verl_checkout"] = step_key("verl_checkout", args)
-    wanted = str(args["version"])
+    wanted = planner.out.verl = str(args["version"])
     if found is None:
         planner.add("verl_checkout", f"there is no checkout at {args['path']}", args)
         return args
@@ -553,6 +570,7 @@ def training_container(planner: Planner, image: dict[str, Any], checkout: dict[s
     # What is installed inside comes from the checkout: another release, another container.
     key = step_key("training_container", {**args, "verl": checkout["version"]})
     planner.out.content["training_container"] = key
+    planner.out.container = args
     planner.out.content["image"] = reference
     reason = _container_reason(planner, key)
     if not reason:
@@ -610,6 +628,8 @@ def verl_shell(planner: Planner) -> None:
         binds=[f"{planner.prefix}/src:/workspace/verl"] if apptainer else [],
         gpu=planner.decision.profile == "gpu",
     )
+    if planner.head:
+        args["ray"] = f"{wishes.container}-ray"
     planner.out.shell = str(args["path"])
     key = step_key("verl_shell", args)
     usual = args["path"] == f"{host.home.rstrip('/')}/{SHELL}"

@@ -19,6 +19,7 @@ class Wishes:
     family: str | None
     algorithm: str
     nnodes: int
+    cluster_state: str
     backend: str
     policy: str
     image: str | None
@@ -48,6 +49,7 @@ def read(raw: Any) -> tuple[Wishes, list[dict[str, Any]]]:
         family=family.lower() if family else None,
         algorithm=values["verl_algorithm"],
         nnodes=values["verl_nnodes"],
+        cluster_state=values["verl_cluster_state"],
         backend=values["verl_backend"],
         policy=values["verl_driver_policy"],
         image=values["verl_image"],

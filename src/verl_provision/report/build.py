@@ -10,6 +10,7 @@ SCHEMA_VERSION = 1
 WELL = {
     "apply": {"verified"},
     "verify": {"verified"},
+    "cluster": {"verified"},
     "check": {"verified", "planned"},
     "plan": {"verified", "planned"},
 }
@@ -22,7 +23,7 @@ def build(hostvars: Mapping[str, Mapping], run: dict[str, Any], fleet: dict[str,
     """
     hosts = {name: host_report(name, hostvars, run, fleet) for name in run["hosts"]}
     well = WELL[run["mode"]]
-    about = {key: value for key, value in run.items() if key not in ("hosts", "look_at")}
+    about = {key: value for key, value in run.items() if key not in ("hosts", "look_at", "cluster", "beyond")}
     about |= {"finished": finished, "seconds": seconds_between(run["started"], finished)}
     ok = bool(hosts) and all(host["state"] in well for host in hosts.values())
     return {
@@ -76,8 +77,12 @@ def host_report(
             "reason": verification["reason"],
             "verified_at": verification.get("passed_at"),
         }
-    if run["mode"] in ("plan", "check"):
+    left = {step: detail for step, detail in plan["steps"].items() if step != "ray_cluster"}
+    if run["mode"] in ("plan", "check") or (run["mode"] == "cluster" and (left or verification["needed"])):
         return report | {"state": "planned", "reason": planned(plan)}
+    if not verification["needed"]:  # the steps changed nothing that is verified
+        reason = f"{verification['reason']}; done: {', '.join(plan['steps'])}"
+        return report | {"state": "verified", "reason": reason, "verified_at": verification.get("passed_at")}
     if outcome.get("verified_at"):
         reason = f"{level(verification['level'], outcome)} passed at {outcome['verified_at']}"
         return report | {"state": "verified", "reason": reason, "verified_at": outcome["verified_at"]}

@@ -51,7 +51,7 @@ class Host(RecordedHost):
 
 def test_a_user_without_a_store_is_not_given_one():
     host, facts = Host(False, {"--version": "podman version 5.4.2\n"}), podman.empty()
-    assert podman.probe(host, USER, facts) == ([], None)
+    assert podman.probe(host, USER, facts) == ([], None, None)
     assert facts == {
         "installed": True, "version": "5.4.2", "rootless": True, "subids": True, "running": [],
         "root_dir": "/home/ops/.local/share/containers/storage",
@@ -67,7 +67,7 @@ def test_images_and_our_container():
         "images": json.dumps(IMAGES),
     }
     facts = podman.empty()
-    images, container = podman.probe(Host(True, answers), USER, facts)
+    images, container, _ray = podman.probe(Host(True, answers), USER, facts)
     assert [item["name"] for item in facts["running"]] == ["verl"]
     assert (container["engine"], container["running"], container["processes"]) == ("podman", True, [])
     assert len(images) == 1 and images[0]["digests"] == ["sha256:" + "d" * 64] and images[0]["size_gb"] == 24.3
@@ -96,7 +96,7 @@ def test_where_the_store_is(files, store, monkeypatch):
 @pytest.mark.parametrize("output", ["", "null", "[]", "not json", "[1]"])
 def test_odd_listings(output):
     answers = {"--version": "podman version 5.4.2\n", "ps": output, "images": output}
-    assert podman.probe(Host(True, answers), USER, podman.empty()) == ([], None)
+    assert podman.probe(Host(True, answers), USER, podman.empty()) == ([], None, None)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_busy_host():
     assert len(facts["nvidia"]["processes"]) == 8
     assert [item["name"] for item in facts["engines"]["docker"]["running"]] == ["verl", "dcgm-exporter"]
     assert facts["container"]["processes"] == ["python3"]
-    assert facts["ray"] == {"running": True, "session": facts["ray"]["session"], "busy": True}
+    assert facts["ray"] == {"running": True, "session": facts["ray"]["session"], "busy": True, "container": None}
     assert [image["refs"] for image in facts["images"]] == [
         ["verlai/verl:vllm024.latest"],
         ["hiyouga/verl@sha256:" + "9" * 64],

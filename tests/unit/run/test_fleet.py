@@ -58,8 +58,34 @@ def test_hosts_with_different_overlays_get_their_own_catalog(tmp_path):
 
 def test_the_cluster_group_is_the_number_of_nodes():
     groups = {"cluster": ["a", "b", "c"]}
-    run = fleet.begin({name: {"groups": groups} for name in "abd"}, ["a", "b", "d"], ABOUT)
+    run = fleet.begin({name: {"groups": groups} for name in "abcd"}, ["a", "b", "d"], ABOUT)
     assert [run["hosts"][name]["wishes"]["verl_nnodes"] for name in "abd"] == [3, 3, 1]
+
+
+def test_a_node_that_leaves_is_not_counted():
+    groups = {"cluster": ["a", "b", "c"]}
+    hostvars = {name: {"groups": groups} for name in "abc"}
+    hostvars["c"]["verl_cluster_state"] = "absent"
+    run = fleet.begin(hostvars, list("abc"), ABOUT)
+    assert [run["hosts"][name]["wishes"]["verl_nnodes"] for name in "abc"] == [2, 2, 1]
+    assert run["cluster"] == {"head": "a", "members": ["a", "b"], "leaving": ["c"]}
+
+
+def test_the_head_outside_the_limit_is_looked_at_and_other_nodes_for_their_address():
+    groups = {"cluster": ["a", "b", "c", "d"]}
+    hostvars = {name: {"groups": groups} for name in "abcd"}
+    hostvars["d"]["ray_cluster_address"] = "192.0.2.4"
+    run = fleet.begin(hostvars, ["b"], ABOUT)
+    assert [(host["host"], host["gather"]) for host in run["beyond"]] == [("a", "all"), ("c", "network")]
+    assert run["cluster"]["members"] == list("abcd")
+
+
+def test_two_heads_are_refused_on_every_host_of_the_cluster():
+    groups = {"cluster": ["a", "b"]}
+    hostvars = {name: {"groups": groups, "verl_cluster_head": name} for name in "ab"}
+    run = fleet.begin(hostvars, ["a", "b"], ABOUT)
+    for name in "ab":
+        assert [error["variable"] for error in run["hosts"][name]["wish_errors"]] == ["verl_cluster_head"]
 
 
 def test_role_variables_of_the_user_are_settings_by_role():

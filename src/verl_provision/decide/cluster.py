@@ -1,0 +1,306 @@
+"""Ray over the hosts of the group `cluster`: what each node starts, and what keeps the whole from starting. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from verl_provision.decide.junk import mapping, text, texts, whole
+from verl_provision.decide.keys import step_key
+from verl_provision.decide.steps import Planner, mebibytes
+
+STEP, SAME = "ray_cluster", "cluster_same"
+HEAD, WORKER = "head", "worker"
+SHARE = 30  # of the host's memory: what Ray gives its object store, and the role the container's /dev/shm
+STORE_MAX_MB = 190_000  # Ray's own limit, 200 GB
+
+
+def add(
+    fleet: dict[str, Any], planners: Mapping[str, Planner], group: dict[str, Any], addresses: Mapping[str, str | None]
+) -> None:
+    """Give every node of the cluster its step.
+
+    `group` is `{head, members, leaving}`, names of the inventory. `planners` are those of the hosts that are planned,
+    in the run or (the head) outside of it; `addresses` what is known of hosts that are only looked at.
+    """
+    members, head = group["members"], group["head"]
+    nodes = {name: Node(name, planners[name]) for name in members if name in planners}
+    known = {name: node.address for name, node in nodes.items()} | {
+        name: address for name, address in addresses.items() if name not in nodes
+    }
+    busy = [name for name, node in nodes.items() if node.planner.host.ray_busy]
+    fleet["cluster"] = {"head": head, "nodes": {name: node.data() for name, node in nodes.items()}}
+    expected = [node.expected() for name, node in nodes.items() if name in fleet["hosts"]]
+    for name, node in nodes.items():
+        if name in fleet["hosts"] and not fleet["hosts"][name]["errors"]:
+            node.join(fleet["hosts"][name], nodes.get(head), head, members, known, expected, busy)
+    for name in group["leaving"]:
+        if name in planners and name in fleet["hosts"] and not fleet["hosts"][name]["errors"]:
+            leave(planners[name])
+    for name in nodes.keys() | set(group["leaving"]):
+        if STEP in mapping(fleet["hosts"].get(name)).get("steps", {}):
+            fleet["step_hosts"].setdefault(STEP, []).append(name)
+    settle(fleet)
+
+
+class Node:
+    """One node: a host of the cluster whose environment is planned."""
+
+    def __init__(self, name: str, planner: Planner):
+        self.name, self.planner = name, planner
+        own = planner.settings.get(STEP, {})
+        self.address = text(own.get("address")) or planner.host.address
+        given = whole(own.get("num_gpus"))
+        self.gpus = len(planner.host.gpus) if given is None else given
+        self.container = planner.out.container
+        self.stamp = mapping(planner.host.stamps.get(STEP))
+
+    def data(self) -> dict[str, Any]:
+        """What is compared between nodes, as plain data."""
+        host, decision = self.planner.host, self.planner.decision
+        image, checkout = decision.candidate.image, host.checkout or {}
+        deferred = any(item["step"] == "verl_checkout" for item in self.planner.out.deferred)
+        wanted = str(self.planner.out.verl or decision.candidate.release.version)
+        if decision.backend == "source":
+            ref = f"a source environment, verl {decision.candidate.release.version}, torch {image.torch}"
+        else:
+            ref = image.ref  # its name, whatever mirror it comes from
+        return {
+            "backend": str(decision.backend),
+            "ref": ref,
+            "digest": image.digest or self._local_digest(image.ref, self.container),
+            "verl": str(checkout.get("commit") or wanted) if deferred else wanted,
+            "commit": None if "verl_checkout" in self.planner.out.steps else text(checkout.get("commit")),
+        }
+
+    def _local_digest(self, ref: str, container: dict[str, Any] | None) -> str | None:
+        """The digest of the image that is on the host under a tag that nobody pinned."""
+        refs = {ref, mapping(container).get("image")}
+        for local in self.planner.host.local_images:
+            if refs & set(texts(local.get("refs"))):
+                return next((digest.rpartition("@")[2] for digest in texts(local.get("digests"))), None)
+        return None
+
+    def expected(self) -> dict[str, Any]:
+        """What Ray is to say of this node."""
+        return {"name": self.name, "address": self.address, "gpus": self.gpus}
+
+    def join(
+        self,
+        plan: dict[str, Any],
+        head: "Node | None",
+        head_name: str,
+        members: list[str],
+        known: Mapping[str, str | None],
+        expected: list[dict[str, Any]],
+        busy: list[str],
+    ) -> None:
+        """Plan the step of a node that is to be in the cluster."""
+        planner, host = self.planner, self.planner.host
+        before = mapping(self.stamp.get("members"))
+        addresses = {name: known.get(name) or text(before.get(name)) for name in members}
+        head_address = addresses.get(head_name)
+        for problem in self._problems(head_name, head_address):
+            refuse(plan, problem)
+        if plan["errors"]:
+            return
+        role = HEAD if self.name == head_name else WORKER
+        container = self.container or {}
+        token_of = head.planner if head else planner
+        store, memory = self._memory()
+        args = planner.args(
+            STEP,
+            role=role,
+            state="present",
+            backend=planner.decision.backend,
+            name=f"{planner.wishes.container}-ray",
+            image=container.get("image", ""),
+            workspace=container.get("workspace", f"{planner.prefix}/src"),
+            gpu_request=container.get("gpu_request", "none"),
+            shm_size=container.get("shm_size", ""),
+            extra_args=container.get("extra_args", []),
+            head=head_name,
+            head_address=head_address,
+            head_token=text(self.stamp.get("head_token")) if head is None else f"{token_of.state_dir}/ray/token",
+            address=self.address,
+            interface=host.interface or "",
+            num_gpus=self.gpus,
+            object_store_mb=store,
+            memory_mb=memory,
+            members={name: address for name, address in addresses.items() if address},
+            nodes=expected,
+            firewall=host.rights,
+            become=planner.become,
+            disruption_allowed=planner.wishes.disrupt,
+        )
+        # What Ray itself is started from: a change of it ends what runs; a new member only changes the firewall.
+        around = ("members", "firewall", "nodes", "head_token")
+        content = {key: value for key, value in args.items() if key not in around}
+        args["node_key"] = step_key(STEP, {**content, "container": container, "verl": planner.out.verl})
+        self._enter(args, busy)
+
+    def _enter(self, args: dict[str, Any], busy: list[str]) -> None:
+        planner, host = self.planner, self.planner.host
+        key = step_key(STEP, {**args, "node": args["node_key"]})
+        there = host.ray_up and host.ray_running
+        changed = bool(self.stamp) and self.stamp.get("node_key") != args["node_key"]
+        if not self.stamp or not (host.ray_container or host.ray_up):
+            reason = "Ray was never started here" if not self.stamp else "Ray is gone"
+        elif changed:
+            reason = "Ray was started for other wishes"
+        elif not there:
+            reason = "Ray is not running"
+        elif self.stamp.get("key") != key:
+            reason = "the cluster has other members than before"
+        else:
+            return
+        if changed and there and busy and not planner.wishes.disrupt:
+            planner.defer(
+                STEP, "restart Ray", "ray_restart", f"{reason}; a Ray job or actor runs on {', '.join(busy[:5])}"
+            )
+            return
+        planner.add(STEP, reason, args, "ray_restart" if changed and there else "none")
+        planner.out.steps[STEP]["key"] = key
+
+    def _problems(self, head: str, head_address: str | None) -> list[dict[str, Any]]:
+        found = []
+        if self.planner.decision.backend not in ("docker", "podman"):
+            found.append(
+                _problem(
+                    "cluster_backend",
+                    f"backend {self.planner.decision.backend}",
+                    "docker or podman: Ray runs in a container of its own, which the engine keeps running",
+                    "Set verl_backend, or take this host out of the group cluster.",
+                )
+            )
+        if not self.address:
+            found.append(
+                _problem(
+                    "cluster_address",
+                    "no default route, so no address",
+                    "the address under which the other nodes reach this one",
+                    "Set ray_cluster_address for this host.",
+                )
+            )
+        if not head_address:
+            found.append(
+                _problem(
+                    "cluster_head",
+                    f"no address of the head {head}: it did not answer, and no earlier run left its address here",
+                    "the head's address",
+                    f"Mend {head}, or set ray_cluster_address for it.",
+                )
+            )
+        return found
+
+    def _memory(self) -> tuple[int, int]:
+        """(object store, memory) in MiB, from the host's; (0, 0) where that isn't known: Ray then looks itself."""
+        total = self.planner.host.memory_mb
+        if not total:
+            return 0, 0
+        shm = total * SHARE // 100 // 1024 * 1024
+        if self.container:
+            shm = max(shm, mebibytes(self.container.get("shm_size")) or 0)
+        store = min(shm * 9 // 10, total * SHARE // 100, STORE_MAX_MB)
+        return store, total * 9 // 10 - store
+
+
+def leave(planner: Planner) -> None:
+    """Plan the step of a host that is no longer to be a node."""
+    host = planner.host
+    stamp = mapping(host.stamps.get(STEP))
+    if not stamp and not host.ray_container and not host.ray_up:
+        return
+    if host.ray_busy and not planner.wishes.disrupt:
+        planner.defer(STEP, "drain", "ray_restart", "a Ray job or actor runs here")
+        return
+    args = planner.args(
+        STEP,
+        role=WORKER,
+        state="absent",
+        backend=planner.decision.backend,
+        name=f"{planner.wishes.container}-ray",
+        address=text(stamp.get("address")) or host.address or "",
+        head_address=text(stamp.get("head_address")) or "",
+        firewall=host.rights,
+        become=planner.become,
+        disruption_allowed=planner.wishes.disrupt,
+    )
+    planner.add(STEP, "verl_cluster_state is absent", args, "ray_restart")
+
+
+# ---- the cluster as a whole, over plain data: asked again when preflight has resolved tags
+
+
+def settle(fleet: dict[str, Any]) -> None:
+    """Refuse the nodes that differ from the others, and start nothing where one does or the head can't be there."""
+    cluster = fleet.get("cluster")
+    if not cluster:
+        return
+    nodes, head = cluster["nodes"], cluster["head"]
+    for name, node in nodes.items():
+        image = mapping(mapping(fleet["hosts"].get(name)).get("image"))
+        node["digest"] = text(image.get("digest")) or node["digest"]
+    reasons = []
+    for facet, what in (("backend", "backend"), ("image", "image"), ("verl", "verl at"), ("commit", "verl at commit")):
+        values = {name: value for name, node in nodes.items() if (value := _facet(node, facet))}
+        wanted = _most(values, head)
+        for name, value in values.items():
+            if value != wanted:
+                reasons.append(f"{name} has {what} {value}, the others {wanted}")
+                needed = f"{what} {wanted}, as {_who(values, wanted, head)}: Ray wants the same on every node"
+                fix = "Set verl_image and verl_version for the group cluster to what all its hosts can have."
+                refuse(fleet["hosts"].get(name), _problem(SAME, f"{what} {value}", needed, fix))
+    first = fleet["hosts"].get(head)
+    if first is not None and not first["ok"] and not reasons:
+        reasons.append(f"the head {head} is refused")
+    if reasons:
+        for name in nodes:
+            hold(fleet, name, "; ".join(reasons))
+
+
+def _facet(node: dict[str, Any], facet: str) -> str | None:
+    if facet == "image" and node["backend"] != "source":
+        return f"{node['ref']}@{node['digest']}" if node["digest"] else None  # preflight resolves it
+    return node["ref"] if facet == "image" else node[facet]
+
+
+def _most(values: dict[str, str], head: str) -> str | None:
+    """What most nodes have; the head decides where as many have something else."""
+    count = Counter(values.values())
+    return max(count, key=lambda value: (count[value], values.get(head) == value), default=None)
+
+
+def _who(values: dict[str, str], wanted: str | None, head: str) -> str:
+    names = [name for name, value in values.items() if value == wanted]
+    shown = sorted(names, key=lambda name: name != head)[:3]
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return f"{', '.join(shown)}{more} have"
+
+
+def _problem(rule: str, found: str, needed: str, fix: str) -> dict[str, Any]:
+    return {"rule": rule, "found": found, "needed": needed, "where": "the group cluster", "fix": fix}
+
+
+def refuse(plan: dict[str, Any] | None, problem: dict[str, Any]) -> None:
+    """Speak against a host's plan; a host outside the run has none."""
+    if plan is not None and problem not in plan["errors"]:
+        plan["ok"] = False
+        plan["errors"].append(problem)
+
+
+def hold(fleet: dict[str, Any], name: str, because: str) -> None:
+    """Start nothing on this node in this run."""
+    plan = mapping(fleet["hosts"].get(name))
+    step = plan.get("steps", {}).pop(STEP, None)
+    if step is None:
+        return
+    fleet["step_hosts"][STEP].remove(name)
+    plan["deferred"].append(
+        {
+            "step": STEP,
+            "action": "start Ray",
+            "disruption": "none",
+            "because": because,
+            "fix": "Mend that host, then run again: the nodes of a cluster start together.",
+        }
+    )
