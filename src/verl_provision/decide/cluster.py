@@ -9,6 +9,7 @@ from verl_provision.decide.keys import step_key
 from verl_provision.decide.steps import Planner, mebibytes
 
 STEP, SAME = "ray_cluster", "cluster_same"
+RULES = (SAME, "cluster_backend", "cluster_address", "cluster_head")
 HEAD, WORKER = "head", "worker"
 SHARE = 30  # of the host's memory: what Ray gives its object store, and the role the container's /dev/shm
 STORE_MAX_MB = 190_000  # Ray's own limit, 200 GB
@@ -228,6 +229,11 @@ def leave(planner: Planner) -> None:
     planner.add(STEP, "verl_cluster_state is absent", args, "ray_restart")
 
 
+FACETS = (
+    ("backend", "backend"), ("ref", "image"), ("digest", "image"), ("verl", "verl at"), ("commit", "verl at commit"),
+)  # fmt: skip
+
+
 # ---- the cluster as a whole, over plain data: asked again when preflight has resolved tags
 
 
@@ -241,7 +247,7 @@ def settle(fleet: dict[str, Any]) -> None:
         image = mapping(mapping(fleet["hosts"].get(name)).get("image"))
         node["digest"] = text(image.get("digest")) or node["digest"]
     reasons = []
-    for facet, what in (("backend", "backend"), ("image", "image"), ("verl", "verl at"), ("commit", "verl at commit")):
+    for facet, what in FACETS:
         values = {name: value for name, node in nodes.items() if (value := _facet(node, facet))}
         wanted = _most(values, head)
         for name, value in values.items():
@@ -259,9 +265,10 @@ def settle(fleet: dict[str, Any]) -> None:
 
 
 def _facet(node: dict[str, Any], facet: str) -> str | None:
-    if facet == "image" and node["backend"] != "source":
-        return f"{node['ref']}@{node['digest']}" if node["digest"] else None  # preflight resolves it
-    return node["ref"] if facet == "image" else node[facet]
+    """What is compared; None where it isn't known yet, as a tag's digest before preflight."""
+    if facet == "digest" and node["digest"]:
+        return f"{node['ref']}@{node['digest']}"
+    return node[facet]
 
 
 def _most(values: dict[str, str], head: str) -> str | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from verl_provision.decide import preflight
+from verl_provision.decide import cluster, preflight
 from verl_provision.decide.rules import BACKEND_RULES, RULES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,7 +46,14 @@ def kinds():
     return [preflight.RULE + kind for kind in re.findall(r'^    "(\w+)": \1,$', text, re.M)]
 
 
-IDS = sorted({rule.id for rule in RULES} | set(BACKEND_RULES) | written_rules() | set(kinds()) | set(checks()))
+IDS = sorted(
+    {rule.id for rule in RULES}
+    | set(BACKEND_RULES)
+    | set(cluster.RULES)
+    | written_rules()
+    | set(kinds())
+    | set(checks())
+)
 
 
 @pytest.mark.parametrize("identity", IDS)

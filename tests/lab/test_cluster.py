@@ -1,0 +1,204 @@
+"""Ray over three hosts of the lab, with the real Ray of the stand-in images, and a fourth host that is no node."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lab import hosts, network, topology
+from lab.waiting import until
+from tests.lab.fleet import play, report, states
+
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
+
+HEAD, WORKERS = "gpu-580", ("spare", "gpu-550")
+NODES = (HEAD, *WORKERS)
+IMAGE = "verlai/verl:app-verl0.4-vllm0.8.5-mcore0.12.2"  # what the older driver carries too
+ROOT = Path(__file__).resolve().parents[2]
+WHERE = """
+import collections, ray, time
+ray.init()
+@ray.remote(num_gpus=8)
+def where(seconds):
+    import verl
+    time.sleep(seconds)
+    return ray.util.get_node_ip_address()
+SECONDS = %d
+print("NODES", sorted(ray.get([where.remote(SECONDS) for _ in range(3)])))
+"""
+
+
+@pytest.fixture(scope="module")
+def inventory(tmp_path_factory):
+    """The group `cluster`, beside the lab's inventory."""
+    path = tmp_path_factory.mktemp("cluster") / "cluster.yml"
+    group = {"hosts": dict.fromkeys(NODES), "vars": {"verl_image": IMAGE}}
+    path.write_text(yaml.safe_dump({"all": {"children": {"cluster": group}}}))
+    return path
+
+
+def site(inventory, *arguments, limit=NODES, playbook="site.yml"):
+    return play(playbook, "-i", str(inventory), "--limit", ",".join(limit), *arguments)
+
+
+def address(name):
+    return network.address(topology.HOSTS[name].address)
+
+
+def alive():
+    """GPUs of every node that Ray says is alive, by address; {} where Ray doesn't answer."""
+    program = (
+        "import json, ray; ray.init(address='auto', log_to_driver=False, logging_level='ERROR'); "
+        "alive = {n['NodeManagerAddress']: n['Resources'].get('GPU') for n in ray.nodes() if n['Alive']}; "
+        "print('ALIVE', json.dumps(alive))"
+    )
+    said = hosts.exec(HEAD, ["docker", "exec", "verl-ray", "python3", "-c", program], check=False).out
+    lines = [line for line in said.splitlines() if line.startswith("ALIVE ")]
+    return json.loads(lines[0].removeprefix("ALIVE ")) if lines else {}
+
+
+def whole():
+    return alive() == {address(name): 8.0 for name in NODES}
+
+
+def submit(seconds, *options):
+    """A job that holds all GPUs of all nodes, by the command that a person would use."""
+    hosts.exec(HEAD, f"cat > /home/ops/verl/src/where.py <<'EOF'\n{WHERE % seconds}\nEOF")
+    return hosts.exec(HEAD, f"~/.local/bin/verl-shell --submit {' '.join(options)} -- python3 where.py", user="ops")
+
+
+def open_port(name, port, target=HEAD):
+    """Whether a host gets a connection to a port of another."""
+    program = f"import socket; socket.create_connection(('{address(target)}', {port}), timeout=5)"
+    return hosts.exec(name, ["python3", "-c", program], check=False).rc == 0
+
+
+def test_three_nodes_are_ready_with_their_gpus(inventory):
+    for name in NODES:
+        hosts.reset(name)
+    run = site(inventory)
+    assert run.returncode == 0, run.stdout[-6000:]
+    assert set(states().values()) == {"verified"}
+    assert whole(), alive()
+
+
+def test_again_changes_nothing_and_enters_no_step(inventory):
+    run = site(inventory)
+    assert run.returncode == 0, run.stdout[-6000:]
+    assert run.stdout.count("changed=0") == len(NODES)
+    assert all(host["plan"]["steps"] == {} for host in report()["hosts"].values())
+
+
+def test_a_job_runs_on_all_nodes():
+    said = submit(1).out
+    assert f"NODES {sorted(address(name) for name in NODES)}" in said, said[-3000:]
+
+
+def test_no_secret_and_no_open_door():
+    token = hosts.exec(HEAD, "cat /home/ops/.local/state/verl-provision/ray/token").out.strip()
+    assert len(token) == 64
+    for name in NODES:
+        path = "/home/ops/.local/state/verl-provision/ray/token"
+        assert hosts.exec(name, f"cat {path}; stat -c %a {path}").out.split() == [token, "600"]
+        assert token not in hosts.exec(name, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '; docker inspect verl-ray").out
+    for report_file in (ROOT / "build/lab/reports").glob("*/*"):
+        assert token not in report_file.read_text(errors="replace")
+
+
+def test_gcs_and_dashboard_are_not_reachable_from_a_host_outside():
+    for port in (6379, 8265, 10001, 6380, 6381, 6383):
+        assert not open_port("cpu", port), port
+    assert open_port(WORKERS[0], 6379)
+    assert not open_port(WORKERS[0], 8265)  # nor is the dashboard from a node: it is on the head's loopback
+
+
+def test_the_token_is_asked_for_inside_the_fence_too():
+    program = "import ray; ray.init(address='auto')"
+    said = hosts.exec(
+        HEAD,
+        f'docker exec -e RAY_AUTH_MODE=disabled -e RAY_AUTH_TOKEN_PATH= verl-ray python3 -c "{program}"',
+        check=False,
+    )
+    assert said.rc != 0
+    assert "auth" in said.out.lower(), said.out[-2000:]
+
+
+def test_a_worker_that_was_killed_is_back_after_a_run_of_it_alone(inventory):
+    hosts.exec("spare", "docker kill verl-ray")
+    run = site(inventory, limit=["spare"])
+    assert run.returncode == 0, run.stdout[-6000:]
+    assert whole(), alive()
+
+
+def test_a_process_that_dies_is_mended_without_a_run():
+    hosts.exec("gpu-550", "pkill -9 raylet")
+    until("Ray to lose the node", lambda: not whole(), 120)
+    until("the worker to be back", whole, 240)
+
+
+def test_the_head_restarts_and_the_workers_join_again():
+    hosts.exec(HEAD, "docker restart verl-ray")
+    until("the workers to be back", whole, 400)
+
+
+def test_a_running_job_survives_ten_runs(inventory):
+    started = {name: hosts.exec(name, "docker inspect -f '{{.State.StartedAt}}' verl-ray").out for name in NODES}
+    submit(3600, "--no-wait", "--submission-id", "survivor")
+    until("the job to hold the nodes", lambda: "ray::where" in hosts.exec("spare", "cat /proc/[0-9]*/comm").out, 120)
+    for _ in range(10):
+        run = site(inventory, "-e", "ray_cluster_env={'NCCL_DEBUG': 'INFO'}")  # a change that would restart Ray
+        assert run.returncode == 0, run.stdout[-6000:]
+        assert run.stdout.count("changed=0") == len(NODES)
+        assert any(item["step"] == "ray_cluster" for item in report()["hosts"][HEAD]["plan"]["deferred"])
+    said = hosts.exec(HEAD, "docker exec verl-ray ray job status --address http://127.0.0.1:8265 survivor").out
+    assert "RUNNING" in said
+    now = {name: hosts.exec(name, "docker inspect -f '{{.State.StartedAt}}' verl-ray").out for name in NODES}
+    assert now == started
+    hosts.exec(HEAD, "docker exec verl-ray ray job stop --address http://127.0.0.1:8265 survivor")
+    until("the job to end", lambda: "ray::where" not in hosts.exec("spare", "cat /proc/[0-9]*/comm").out, 120)
+
+
+def test_a_port_that_a_firewall_drops_is_named_with_the_node(inventory):
+    rule = "add table inet theirs; add chain inet theirs input {{ type filter hook input priority -50; }}; "
+    rule += "add rule inet theirs input ip saddr {} tcp dport 6379 drop"
+    hosts.exec(HEAD, ["nft", rule.format(address("spare")).replace("{{", "{").replace("}}", "}")])
+    hosts.exec("spare", "docker rm -f verl-ray")
+    try:
+        run = site(inventory, "-e", "ray_cluster_timeout=15", limit=["spare"])
+    finally:
+        hosts.exec(HEAD, "nft delete table inet theirs")
+    assert run.returncode != 0
+    message = report()["hosts"]["spare"]["failure"]["message"]
+    assert f"spare can't reach {HEAD} ({address(HEAD)}) port 6379 (GCS): no answer" in message
+    assert site(inventory, limit=["spare"]).returncode == 0
+
+
+def test_a_node_leaves_and_the_others_stay(inventory):
+    run = site(inventory, "-e", "{verl_cluster_state: absent}", limit=["gpu-550"])
+    assert run.returncode == 0, run.stdout[-6000:]
+    assert "verl-ray" not in hosts.exec("gpu-550", "docker ps -a --format '{{.Names}}'").out
+    assert hosts.exec("gpu-550", "nft list tables").out.strip().count("verl_ray") == 0
+    until("Ray to forget the node", lambda: set(alive()) == {address(HEAD), address("spare")}, 60)
+
+
+def test_a_node_with_another_image_is_refused_by_name_before_anything_starts(inventory, tmp_path):
+    for name in NODES:
+        hosts.exec(name, "docker rm -f verl-ray", check=False)
+    own = tmp_path / "own.yml"  # each chooses by its own driver
+    own.write_text(inventory.read_text().replace(f"verl_image: {IMAGE}", "verl_version: latest"))
+    run = site(own, playbook="playbooks/cluster.yml")
+    assert run.returncode != 0
+    refused = {name: host for name, host in report()["hosts"].items() if host["state"] == "refused"}
+    assert set(refused) == {"gpu-550"}
+    assert "cluster_same" in refused["gpu-550"]["reason"]
+    assert "vllm0.8.5" in refused["gpu-550"]["reason"]
+    assert "vllm024" in refused["gpu-550"]["reason"]
+    assert all("verl-ray" not in hosts.exec(name, "docker ps -a --format '{{.Names}}'").out for name in NODES)
+
+
+def test_the_hosts_are_given_back_fresh():
+    for name in NODES:
+        subprocess.run([sys.executable, "-m", "lab", "reset", name], cwd=ROOT, check=True)

@@ -1,0 +1,187 @@
+"""Ray over several hosts: what each node starts, what is refused by name, and what waits for a job to end."""
+
+import copy
+
+import jsonschema
+import pytest
+
+from tests.unit.decide.machines import loaded, machine, settle
+from tests.unit.decide.test_steps import schema
+from verl_provision.decide import cluster, preflight
+from verl_provision.decide.plan import plan_fleet
+
+NAMES = ("gpu-1", "gpu-2", "gpu-3")
+GROUP = {"head": "gpu-1", "members": list(NAMES), "leaving": []}
+
+
+def facts_of(number, driver="580.95.05", **changes):
+    network = {"default_interface": "eth0", "address": f"192.0.2.{number}", "infiniband": []}
+    return machine(driver=driver, network=network, memory={"total_mb": 1_000_000}, **changes)
+
+
+def fleet_of(machines, group=GROUP, wishes=None, addresses=None):
+    """The fleet's plan, and the hosts' planners, over facts by host."""
+    wishes = wishes or {}
+    inputs = {
+        name: {"facts": facts, "wishes": wishes.get(name, {}), "settings": {}, "head": name == group["head"]}
+        for name, facts in machines.items()
+    }
+    planners = {}
+    fleet = plan_fleet(inputs, loaded(), planners)
+    fleet["unlooked"] = {}
+    cluster.add(fleet, planners, group, addresses or {})
+    jsonschema.Draft202012Validator(schema()).validate(fleet)
+    return fleet
+
+
+def three(**changes):
+    return {name: facts_of(number, **changes) for number, name in enumerate(NAMES, 1)}
+
+
+def ready(machines, fleet):
+    """The hosts after a run that did all of the plan: Ray is up and its stamp is there."""
+    done = {}
+    for name, facts in machines.items():
+        done[name] = settle(facts, fleet["hosts"][name])
+        step = fleet["hosts"][name]["steps"].get("ray_cluster")
+        if step:
+            noted = {key: step["args"][key] for key in ("node_key", "members", "head_address", "head_token", "address")}
+            done[name]["stamps"]["ray_cluster"] = {"key": step["key"], **noted}
+            container = {"engine": "docker", "id": "e" * 64, "image_ref": step["args"]["image"], "running": True}
+            done[name]["ray"] = {"running": True, "session": None, "busy": False, "container": container}
+    return done
+
+
+def steps(fleet):
+    return {name: plan["steps"].get("ray_cluster") for name, plan in fleet["hosts"].items()}
+
+
+@pytest.fixture(scope="module")
+def healthy():
+    machines = three()
+    return ready(machines, fleet_of(machines))
+
+
+def test_one_head_the_rest_workers_each_with_all_nodes_and_their_gpus():
+    planned = steps(fleet_of(three()))
+    assert [planned[name]["args"]["role"] for name in NAMES] == ["head", "worker", "worker"]
+    for number, name in enumerate(NAMES, 1):
+        args = planned[name]["args"]
+        assert args["head_address"] == "192.0.2.1"
+        assert args["address"] == f"192.0.2.{number}"
+        assert args["interface"] == "eth0"
+        assert [node["gpus"] for node in args["nodes"]] == [8, 8, 8]
+        assert args["members"] == {"gpu-1": "192.0.2.1", "gpu-2": "192.0.2.2", "gpu-3": "192.0.2.3"}
+        assert 0 < args["object_store_mb"] <= 190_000
+        assert args["object_store_mb"] + args["memory_mb"] == 900_000
+
+
+def test_after_it_no_step_is_left(healthy):
+    fleet = fleet_of(healthy)
+    assert all(plan["steps"] == {} and plan["ok"] for plan in fleet["hosts"].values())
+    assert "ray_cluster" not in fleet["step_hosts"]
+
+
+def test_a_node_with_another_image_is_refused_by_name_and_nothing_starts():
+    fleet = fleet_of({**three(), "gpu-2": facts_of(2, driver="550.163.01")})
+    assert not fleet["hosts"]["gpu-2"]["ok"]
+    error = fleet["hosts"]["gpu-2"]["errors"][0]
+    assert error["rule"] == "cluster_same"
+    assert fleet["hosts"]["gpu-2"]["image"]["ref"] in error["found"]
+    assert fleet["hosts"]["gpu-1"]["image"]["ref"] in error["needed"]
+    assert "gpu-1" in error["needed"]
+    assert steps(fleet)["gpu-1"] is steps(fleet)["gpu-3"] is None
+    held = next(item for item in fleet["hosts"]["gpu-1"]["deferred"] if item["step"] == "ray_cluster")
+    assert "gpu-2" in held["because"]
+
+
+def test_a_digest_that_preflight_finds_to_differ_is_refused_too():
+    fleet = fleet_of(three())
+    for name in NAMES:
+        fleet["hosts"][name]["image"]["digest"] = "sha256:" + ("a" if name != "gpu-3" else "b") * 64
+    fleet["preflight"] = [{"host": "gpu-1", "requests": []}]
+    fleet = preflight.apply_answers(fleet, {"answers": []})
+    assert [fleet["hosts"][name]["ok"] for name in NAMES] == [True, True, False]
+    assert "sha256:" + "b" * 64 in fleet["hosts"]["gpu-3"]["errors"][0]["found"]
+    assert "ray_cluster" not in fleet["hosts"]["gpu-1"]["steps"]
+
+
+def test_a_node_at_another_commit_is_refused(healthy):
+    machines = copy.deepcopy(healthy)
+    machines["gpu-3"]["verl_checkout"]["commit"] = "0" * 40
+    error = fleet_of(machines)["hosts"]["gpu-3"]["errors"][0]
+    assert error["rule"] == "cluster_same"
+    assert "0" * 40 in error["found"]
+
+
+def test_a_worker_that_was_lost_has_a_step_and_the_others_none(healthy):
+    machines = copy.deepcopy(healthy)
+    machines["gpu-2"]["ray"] = {"running": False, "session": None, "busy": False, "container": None}
+    planned = steps(fleet_of(machines))
+    assert planned["gpu-1"] is planned["gpu-3"] is None
+    assert planned["gpu-2"]["disruption"] == "none"
+
+
+def test_what_would_end_a_job_waits_for_the_whole_cluster(healthy):
+    machines = copy.deepcopy(healthy)
+    machines["gpu-3"]["ray"]["busy"] = True  # the job has work on another node than the one that changes
+    for facts in machines.values():
+        facts["stamps"]["ray_cluster"]["node_key"] = "f" * 64
+    fleet = fleet_of(machines)
+    assert set(steps(fleet).values()) == {None}
+    for name in NAMES:
+        (item,) = fleet["hosts"][name]["deferred"]
+        assert item["disruption"] == "ray_restart"
+        assert "gpu-3" in item["because"]
+    allowed = fleet_of(machines, wishes={name: {"verl_allow_disruption": True} for name in NAMES})
+    assert all(step["disruption"] == "ray_restart" for step in steps(allowed).values())
+
+
+def test_a_new_member_restarts_nobody_also_under_a_job(healthy):
+    machines = {**copy.deepcopy(healthy), "gpu-4": facts_of(4)}
+    machines["gpu-1"]["ray"]["busy"] = True
+    planned = steps(fleet_of(machines, {**GROUP, "members": [*NAMES, "gpu-4"]}))
+    assert {planned[name]["disruption"] for name in (*NAMES, "gpu-4")} == {"none"}
+    assert planned["gpu-1"]["args"]["node_key"] == healthy["gpu-1"]["stamps"]["ray_cluster"]["node_key"]
+
+
+def test_one_worker_alone_knows_the_head_from_its_own_stamp(healthy):
+    machines = {"gpu-2": copy.deepcopy(healthy["gpu-2"])}
+    assert fleet_of(machines)["hosts"]["gpu-2"]["steps"] == {}
+    machines["gpu-2"]["ray"]["container"] = None
+    args = steps(fleet_of(machines))["gpu-2"]["args"]
+    assert args["head_address"] == "192.0.2.1"
+    assert args["head_token"].endswith("/ray/token")
+    assert [node["name"] for node in args["nodes"]] == ["gpu-2"]
+
+
+def test_a_worker_without_any_word_of_the_head_is_refused():
+    (error,) = fleet_of({"gpu-2": facts_of(2)})["hosts"]["gpu-2"]["errors"]
+    assert error["rule"] == "cluster_head"
+    assert "gpu-1" in error["found"]
+
+
+def test_a_node_leaves_once_it_is_idle(healthy):
+    machines = copy.deepcopy(healthy)
+    group = {"head": "gpu-1", "members": ["gpu-1", "gpu-2"], "leaving": ["gpu-3"]}
+    planned = steps(fleet_of(machines, group))
+    assert planned["gpu-3"]["args"]["state"] == "absent"
+    assert planned["gpu-1"]["args"]["members"] == {"gpu-1": "192.0.2.1", "gpu-2": "192.0.2.2"}
+    machines["gpu-3"]["ray"]["busy"] = True
+    busy = fleet_of(machines, group)["hosts"]["gpu-3"]
+    assert busy["steps"] == {}
+    assert busy["deferred"][0]["action"] == "drain"
+
+
+def test_rays_own_container_is_nobody_elses(healthy):
+    machines = copy.deepcopy(healthy)
+    machines["gpu-1"]["engines"]["docker"]["running"] = [{"id": "e" * 12, "name": "verl-ray", "image": "verl"}]
+    machines["gpu-1"]["stamps"].pop("training_container")
+    fleet = fleet_of(machines)
+    assert "training_container" in fleet["hosts"]["gpu-1"]["steps"]
+
+
+def test_a_backend_that_keeps_nothing_running_is_refused():
+    machines = {**three(), "gpu-2": facts_of(2, docker=False, sudo=False)}
+    rules = {error["rule"] for error in fleet_of(machines)["hosts"]["gpu-2"]["errors"]}
+    assert "cluster_backend" in rules
