@@ -65,13 +65,13 @@ def begin(hostvars: Mapping[str, Mapping], hosts: list[str], about: dict[str, An
             "secrets": present,
             "wish_errors": errors,
         }
+    for name, errors in inventory.check(hostvars, run["hosts"]).items():
+        run["hosts"][name]["wish_errors"] += errors
     run["cluster"], run["beyond"] = inventory.ray_cluster(hostvars, run["hosts"], outside)
     for name, host in run["hosts"].items():
         if host["wishes"]["verl_nnodes"] is None:
             members = (run["cluster"] or {}).get("members", [])
             host["wishes"]["verl_nnodes"] = len(members) if name in members else 1
-    for name, errors in inventory.check(hostvars, run["hosts"]).items():
-        run["hosts"][name]["wish_errors"] += errors
     run["look_at"] = [name for name, host in run["hosts"].items() if not host["wish_errors"]] or NO_HOSTS
     return run
 
