@@ -93,9 +93,8 @@ def interleave(contestants: list[Contestant], runs: int) -> dict[str, list[dict[
         for contestant in contestants if turn % 2 == 0 else contestants[::-1]:
             if turn < contestant.most_runs:
                 results[contestant.name].append(measure(contestant))
-                print(
-                    f"  run {turn + 1} {contestant.name}: {results[contestant.name][-1]['seconds']:.1f} s", flush=True
-                )
+                shown = {name: round(value, 1) for name, value in results[contestant.name][-1].items()}
+                print(f"  run {turn + 1} {contestant.name}: {shown}", flush=True)
     return results
 
 

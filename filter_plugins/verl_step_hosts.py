@@ -21,7 +21,9 @@ options:
     type: dict
     required: true
   step:
-    description: The step, named as its role; or V(verification), or V(facts) for the hosts that may be looked at.
+    description:
+      - The step, named as its role; or V(verification), V(facts) for the hosts that may be looked at, V(unwell) for
+        those that fail the run.
     type: str
     required: true
   check_mode:

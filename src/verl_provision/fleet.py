@@ -238,14 +238,17 @@ def machine(facts: dict[str, Any]) -> dict[str, Any]:
 def step_hosts(hostvars: Mapping[str, Mapping], step: str, check_mode: bool) -> list[str]:
     """The hosts of one step's play, from what the run keeps on `localhost`; those that failed earlier are left out.
 
-    `facts` are the hosts that may be looked at. In check mode, and where only the cluster is started, a step that needs
-    another planned step isn't entered: its prerequisite doesn't exist yet. Without a run (a syntax check) there are no
-    hosts.
+    `facts` are the hosts that may be looked at, `unwell` those that fail the run (none in plan mode: plan.yml tells
+    what doesn't fit from what drifted). In check mode, and where only the cluster is started, a step that needs another
+    planned step isn't entered: its prerequisite doesn't exist yet. Without a run (a syntax check) there are no hosts.
     """
     known = hostvars.get("localhost", {})
     alone = known.get("__verl_run", {}).get("mode") == "cluster"  # nothing before it is done in this run
     if step == "facts":
         return list(known.get("__verl_run", {}).get("look_at", [])) or NO_HOSTS
+    if step == "unwell":
+        told = {} if known.get("__verl_run", {}).get("mode") == "plan" else known.get("__verl_report", {})
+        return [str(name) for name, verdict in told.get("verdicts", {}).items() if not verdict["well"]] or NO_HOSTS
     names = []
     for name, host in known.get("__verl_fleet", {}).get("hosts", {}).items():
         if host["ok"] and wanted(host, step, check_mode or alone) and "__verl_failure" not in hostvars[name]:

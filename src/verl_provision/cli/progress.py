@@ -23,7 +23,11 @@ PHASES = {
     "Install verl-shell": "shell",
     "Verify where verl will run": "verify",
 }
-QUIET = {"Check the wishes before any host is touched": "wishes", "Write the report": "report"}
+QUIET = {
+    "Check the wishes before any host is touched": "wishes",
+    "Write the report": "report",
+    "Fail where a host isn't well": "report",
+}
 PROGRESS = re.compile(r"^(?P<host>[^\s:]+): (?P<what>.*): (?P<said>\S+ \S+ of .* downloaded.*|waits \d+ s before .*)$")
 ANSI = re.compile(r"\x1b\[[\d;]*m")
 RUNNING, DONE, FAILED, UNREACHABLE = "running", "done", "failed", "unreachable"

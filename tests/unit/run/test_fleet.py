@@ -155,3 +155,12 @@ def test_dockers_own_repository_is_asked_for_before_docker_is_installed_from_it(
     docker = [url for url in asked if url.startswith("https://download.docker.com/linux/ubuntu/")]
     assert [url.rpartition("/")[2] for url in docker] == ["gpg", "binary-amd64"]
     assert "/dists/jammy/stable/" in docker[1]
+
+
+def test_only_unwell_hosts_meet_the_last_play():
+    verdicts = {"a": {"well": True, "message": ""}, "b": {"well": False, "message": "no"}}
+    known = {"localhost": {"__verl_run": {"mode": "apply"}, "__verl_report": {"verdicts": verdicts}}}
+    assert fleet.step_hosts(known, "unwell", check_mode=False) == ["b"]
+    known["localhost"]["__verl_run"]["mode"] = "plan"
+    assert fleet.step_hosts(known, "unwell", check_mode=False) == fleet.NO_HOSTS
+    assert fleet.step_hosts({}, "unwell", check_mode=False) == fleet.NO_HOSTS
