@@ -55,7 +55,8 @@ options:
     default: 300
 attributes:
   check_mode:
-    support: full
+    support: partial
+    details: Nothing is waited for.
 """
 
 EXAMPLES = r"""
@@ -280,6 +281,8 @@ def main():
     try:
         if module.params["action"] == "leave":
             module.exit_json(changed=cluster.leave())
+        if module.check_mode:
+            module.exit_json(changed=False, alive={}, gpus=0)  # what is only planned can't be waited for
         cluster.reach()
         if module.params["action"] == "reach":
             module.exit_json(changed=False)
