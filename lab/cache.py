@@ -83,6 +83,11 @@ def locked_lab() -> AbstractContextManager[None]:
     return _lock(f"lock.{settings.NETWORK}")
 
 
+def locked_packages() -> AbstractContextManager[None]:
+    """Let one command install packages on this machine at a time: apt waits for itself, but not for its lists."""
+    return _lock("lock.packages")
+
+
 @contextmanager
 def _lock(name: str) -> Iterator[None]:
     settings.CACHE.mkdir(parents=True, exist_ok=True)

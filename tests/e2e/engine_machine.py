@@ -7,7 +7,8 @@ from pathlib import Path
 
 import docker
 
-from lab import engine, hosts
+from lab import cache, engine, hosts, settings
+from lab.machine import need
 from tests.e2e.fresh_machine import FreshMachine, client_configuration
 
 NAME = "verl-fresh-machine"
@@ -22,7 +23,8 @@ class EngineMachine:
 
     def start(self) -> None:
         """Make the root file system, import it, start it, as far as a kernel would have come."""
-        self.remove()
+        self._remove()
+        need("mmdebstrap", "mmdebstrap")
         self.fresh.build()
         with subprocess.Popen(["tar", "-C", str(self.fresh.root), "-c", "."], stdout=subprocess.PIPE) as tar:
             self.client.api.import_image_from_stream(
@@ -53,7 +55,13 @@ class EngineMachine:
         return hosts.Result(api.exec_inspect(entered["Id"])["ExitCode"], "".join(said))
 
     def remove(self) -> None:
-        """Leave nothing behind; the Docker Engine ends where the lab started it and nobody else uses it."""
+        """Leave nothing behind: the Docker Engine, too, ends where it was started for this, and no lab uses it."""
+        self._remove()
+        with cache.locked():
+            if not self.client.networks.list(filters={"label": settings.LABEL}):
+                engine.stop_if_ours()
+
+    def _remove(self) -> None:
         with contextlib.suppress(docker.errors.NotFound):
             self.client.containers.get(NAME).remove(force=True, v=True)
         with contextlib.suppress(docker.errors.NotFound):

@@ -2,10 +2,10 @@
 
 import json
 import shutil
-import subprocess
 
 import pytest
 
+from lab.machine import need
 from tests.e2e.fresh_machine import FreshMachine
 
 pytestmark = pytest.mark.e2e
@@ -14,8 +14,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory):
     """A fresh machine; it goes away afterwards."""
-    if shutil.which("mmdebstrap") is None:
-        subprocess.run(["apt-get", "install", "-y", "-q", "mmdebstrap"], check=True, capture_output=True)
+    need("mmdebstrap", "mmdebstrap")
     fresh = FreshMachine(tmp_path_factory.mktemp("machine") / "root")
     fresh.build()
     yield fresh
