@@ -21,6 +21,7 @@ PHASES = {
     "Start the training container": "container",
     "Build the source environment": "environment",
     "Install verl-shell": "shell",
+    "Start Ray on the nodes of a cluster": "ray",
     "Verify where verl will run": "verify",
 }
 QUIET = {

@@ -246,12 +246,15 @@ def settle(fleet: dict[str, Any]) -> None:
     for name, node in nodes.items():
         image = mapping(mapping(fleet["hosts"].get(name)).get("image"))
         node["digest"] = text(image.get("digest")) or node["digest"]
-    reasons = []
+    reasons: list[str] = []
+    others: set[str] = set()
     for facet, what in FACETS:
         values = {name: value for name, node in nodes.items() if (value := _facet(node, facet))}
         wanted = _most(values, head)
+        if facet == "ref":
+            others = {name for name, value in values.items() if value != wanted}  # so is their digest, then
         for name, value in values.items():
-            if value != wanted:
+            if value != wanted and not (facet == "digest" and name in others):
                 reasons.append(f"{name} has {what} {value}, the others {wanted}")
                 needed = f"{what} {wanted}, as {_who(values, wanted, head)}: Ray wants the same on every node"
                 fix = "Set verl_image and verl_version for the group cluster to what all its hosts can have."
