@@ -3,11 +3,13 @@
 import base64
 import hashlib
 import json
+import os
 import re
 import urllib.parse
 
 from ansible.module_utils.verl_container import web
 
+CERTIFICATES = "/etc/docker/certs.d"  # where Docker itself looks
 HUB = ("docker.io", "index.docker.io")
 HUB_API = "registry-1.docker.io"
 LISTS = (
@@ -54,6 +56,8 @@ class Registry:
         if not base and name not in HUB:
             self.bases = ["http://" + name, self.bases[0]] if loopback(name) else [self.bases[0], "http://" + name]
         self.insecure = False
+        known = os.path.join(CERTIFICATES, name, "ca.crt")
+        self.ca = known if os.path.isfile(known) else None
 
     def get(self, path, accept=()):
         """GET below /v2/, with the token dance where the registry asks for it."""
@@ -76,7 +80,7 @@ class Registry:
         if self.authorization:
             headers["Authorization"] = self.authorization
         try:
-            return web.get(base + "/v2/" + path, headers, self.timeout)
+            return web.get(base + "/v2/" + path, headers, self.timeout, ca=self.ca)
         except web.WebError as error:
             if error.status != 401 or self.authorization:
                 raise

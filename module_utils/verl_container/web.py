@@ -51,9 +51,12 @@ def reason(error):
     return str(inner)
 
 
-def get(url, headers=None, timeout=20, attempts=3, method="GET", limit=64 * 1024 * 1024, sleep=time.sleep):
-    """Fetch a URL; raises WebError. Statuses that pass are tried again."""
-    opener = urllib.request.build_opener(_KeepLogin())
+def get(url, headers=None, timeout=20, attempts=3, method="GET", limit=64 * 1024 * 1024, sleep=time.sleep, ca=None):
+    """Fetch a URL; raises WebError. Statuses that pass are tried again. `ca` is a file to trust besides."""
+    context = ssl.create_default_context()
+    if ca:
+        context.load_verify_locations(ca)
+    opener = urllib.request.build_opener(_KeepLogin(), urllib.request.HTTPSHandler(context=context))
     for attempt in range(1, attempts + 1):
         request = urllib.request.Request(url, headers=dict(headers or {}), method=method)
         request.add_header("User-Agent", "verl-provision")

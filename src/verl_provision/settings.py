@@ -2,15 +2,15 @@
 
 import difflib
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from verl_provision.paths import ROOT
 from verl_provision.wishes import Error, shown
 
-ROLES = Path(__file__).resolve().parents[2] / "roles"
+ROLES = ROOT / "roles"
 RESULT = "_result"  # what a role leaves behind carries its name too
 
 
