@@ -1,0 +1,54 @@
+"""The example pipeline: commands that exist, actions pinned by commit, the fleet's key never in a fork's hands."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from verl_provision.cli import parser
+
+ROOT = Path(__file__).resolve().parents[3]
+PIPELINE = ROOT / "examples/github-actions/fleet.yml"
+WORKFLOW = yaml.load(PIPELINE.read_text(), yaml.BaseLoader)  # `on` stays a word
+JOBS = WORKFLOW["jobs"]
+STEPS = [(name, step) for name, job in JOBS.items() for step in job["steps"]]
+
+
+def commands(step):
+    """The words of each call of verl-provision in a step."""
+    return [shlex.split(line)[1:] for line in step.get("run", "").splitlines() if line.startswith("verl-provision ")]
+
+
+def test_each_event_has_its_job():
+    assert set(WORKFLOW["on"]) == {"pull_request", "push", "schedule"}
+    assert set(JOBS) == {"plan", "apply", "drift"}
+    for event, job in (("pull_request", "plan"), ("push", "apply"), ("schedule", "drift")):
+        assert f"github.event_name == '{event}'" in JOBS[job]["if"]
+
+
+@pytest.mark.parametrize(("name", "words"), [(name, words) for name, step in STEPS for words in commands(step)])
+def test_its_commands_are_understood(name, words):
+    arguments = parser().parse_args(words)
+    assert arguments.command == {"plan": "plan", "apply": "up", "drift": "plan"}[name]
+    assert getattr(arguments, "detailed_exitcode", False) is (name == "drift")
+
+
+def test_actions_are_pinned_by_commit():
+    for _, step in STEPS:
+        assert "uses" not in step or re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"])
+
+
+def test_rights_are_few_and_forks_have_none():
+    assert WORKFLOW["permissions"] == {"contents": "read"}
+    assert "head.repo.full_name == github.repository" in JOBS["plan"]["if"]
+    assert JOBS["apply"]["environment"]
+    assert [name for name, job in JOBS.items() if "pull-requests" in job.get("permissions", {})] == ["plan"]
+
+
+def test_no_expression_is_pasted_into_a_shell_and_every_step_is_known():
+    for _, step in STEPS:
+        assert ("run" in step) != ("uses" in step)
+        assert "${{" not in step.get("run", "")
+        assert set(step) <= {"name", "uses", "run", "env", "if"}
