@@ -13,21 +13,24 @@ from verl_provision.report.view import duration
 SIGN = {RUNNING: ("●", "bold cyan"), DONE: ("✓", "green"), FAILED: ("✗", "bold red"), UNREACHABLE: ("?", "bold red")}
 ORDER = {RUNNING: 0, FAILED: 1, UNREACHABLE: 1}
 REST = 9  # lines that aren't hosts
+NAME = 30  # columns that a host's name gets in any case
 
 
 def draw(run: Run, now: float, height: int = 40) -> RenderableType:
     """The board; where there are more hosts than lines, the busy and the failed ones, and the rest counted."""
     used = set().union(*(host.phases for host in run.hosts.values()))
     labels = [label for label in PHASES.values() if label in used]
-    table = Table(box=None, pad_edge=False, padding=(0, 1), expand=False)
-    table.add_column("host", no_wrap=True, style="bold")
-    for label in labels:
-        table.add_column(label, justify="center", no_wrap=True)
-    table.add_column("now", overflow="ellipsis", no_wrap=True)
     ordered = sorted(
         run.hosts.values(), key=lambda host: min([ORDER.get(state, 2) for state in host.phases.values()] or [2])
     )
     shown = ordered[: max(3, height - REST)]
+    # Where it is narrow, what a host does is cut, and nothing else.
+    table = Table(box=None, pad_edge=False, padding=(0, 1), expand=False)
+    widest = max((len(host.name) for host in shown), default=0)
+    table.add_column("host", no_wrap=True, style="bold", min_width=min(widest, NAME))
+    for label in labels:
+        table.add_column(label, justify="center", no_wrap=True, min_width=len(label))
+    table.add_column("now", overflow="ellipsis", no_wrap=True)
     for host in shown:
         cells = [Text(*SIGN[host.phases[label]]) if label in host.phases else Text("·", "dim") for label in labels]
         table.add_row(Text(host.name), *cells, doing(host, now))

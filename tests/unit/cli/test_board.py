@@ -79,6 +79,13 @@ def test_the_board_shows_hosts_by_phases_what_each_does_and_failures():
     assert "gpu-2: image: manifest unknown" in text
 
 
+def test_where_it_is_narrow_only_what_a_host_does_is_cut():
+    run, _lines = play(STORY)
+    head, *rest = drawn(run, width=60).splitlines()[2:]
+    assert head.split() == ["host", "look", "image", "now"]
+    assert next(line for line in rest if "1.2 GB of 2.1 GB" in line).startswith("gpu-1 ")
+
+
 def test_a_big_fleet_fits_and_shows_those_that_are_busy_or_failed_first():
     names = [f"gpu-{number:04}" for number in range(1000)]
     run, _lines = play([start("Pull the image"), *task("Pull", *names), bad("gpu-0900")], every=0)
