@@ -34,7 +34,7 @@ ROOT = settings.CHECKOUT
 NAME, TAG = "verlai/verl", "vllm024.latest"
 LAYERS, LAYER_MB = 8, 190
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-COLUMNS, LINES = 118, 16
+COLUMNS, LINES = 124, 16
 SESSION = f"verl-board-{os.getpid()}"
 PICTURE = ROOT / "docs/images/board.svg"
 # rich's own page asks another host for its font; any monospace one will do.
