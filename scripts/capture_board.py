@@ -160,12 +160,12 @@ def main() -> int:
     command = [".venv/bin/verl-provision", "up", "-i", "inventories/lab", "-l", arguments.host]
     wishes = {"verl_catalog_extra": overlay(digest, size), "run_report_directory": ROOT / "build/board-reports"}
     screens = watch([*command, *(word for name, value in wishes.items() for word in ("--want", f"{name}={value}"))])
-    pulling = [screen for screen in screens if "downloaded" in screen]
+    (ROOT / "build/board-screens.txt").write_text("\n----\n".join(screens))
+    pulling = [screen for screen in screens if "B/s)" in screen]  # while the rate is told
     if not pulling:
         print("no screen showed the pull; the last one was:\n" + (screens or [""])[-1], file=sys.stderr)
         return 1
-    (ROOT / "build/board-screens.txt").write_text("\n----\n".join(screens))
-    draw(pulling[len(pulling) // 2], shlex.join(command))
+    draw(pulling[-1], shlex.join(command))
     print(
         f"{PICTURE.relative_to(ROOT)}: {size:.2f} GB, {len(pulling)} screens of the pull; see build/board-screens.txt"
     )
