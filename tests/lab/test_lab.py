@@ -129,14 +129,17 @@ def found(network):
 
 
 def test_another_lab_comes_and_goes_and_leaves_this_one_alone(tmp_path):
-    shutil.copytree(settings.CHECKOUT / "lab", tmp_path / "lab")
+    for part in ("lab", "catalog"):
+        shutil.copytree(settings.CHECKOUT / part, tmp_path / part)
     before, inventory = found(settings.NETWORK), (settings.INVENTORY / "hosts.yml").read_text()
     other = f"verl-lab-{settings.NAME}beside"
-    lab_in(tmp_path, "up", "cpu")
-    hosts_of_other = yaml.safe_load((tmp_path / "inventories/lab/hosts.yml").read_text())["all"]["children"]
-    assert list(hosts_of_other["lab_cpu"]["hosts"]) == ["cpu"]
-    assert found(other)[0][f"{other}-cpu"][1] == "running"
-    lab_in(tmp_path, "down")
+    try:
+        lab_in(tmp_path, "up", "cpu")
+        hosts_of_other = yaml.safe_load((tmp_path / "inventories/lab/hosts.yml").read_text())["all"]["children"]
+        assert list(hosts_of_other["lab_cpu"]["hosts"]) == ["cpu"]
+        assert found(other)[0][f"{other}-cpu"][1] == "running"
+    finally:
+        lab_in(tmp_path, "down")
     assert found(other) == ({}, set())
     assert not (tmp_path / "inventories").exists() or not any((tmp_path / "inventories").rglob("*.yml"))
     assert found(settings.NETWORK) == before
