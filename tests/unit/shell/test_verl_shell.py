@@ -166,3 +166,15 @@ def test_the_key_is_where_the_facts_look_for_it(bench):
     assert verl_shell(host, str(bench)) is None
     (bench / "verl-shell").rename(place / "verl-shell")
     assert verl_shell(host, str(bench))["key"] == "k" * 64
+
+
+def test_submit_hands_a_job_to_ray_in_its_own_container(bench):
+    _done, call = run(bench, "--submit", "--no-wait", "--", "python3", "train.py", backend="docker", ray="verl-ray")
+    inside = ["ray", "job", "submit", "--address", "http://127.0.0.1:8265", "--no-wait", "--", "python3", "train.py"]
+    assert call == ["exec", "-i", "-w", "/workspace/verl", "verl-ray", *inside]
+
+
+def test_submit_beside_the_head_says_where_it_works(bench):
+    done, call = run(bench, "--submit", "--", "python3", "train.py", backend="docker")
+    assert (done.returncode, call) == (125, None)
+    assert "isn't the head of a Ray cluster" in done.stderr
