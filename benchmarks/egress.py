@@ -2,7 +2,7 @@
 
 Counted on upstream's link, a veth pair. Every place is a network namespace on one bridge; upstream, the cache and the
 mirror are Debian's docker-registry. Most clients are blob clients (manifest, every layer in parallel, digests checked),
-two in each fleet are skopeo. Ours is what the role image_mirror does: its module copies by digest, hosts pull by it.
+two in each fleet are skopeo. Ours is what the role image_mirror does: skopeo copies by digest once, hosts pull by it.
 """
 
 import argparse
@@ -22,7 +22,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import fleet
 import harness
 
 PLACES = {"upstream": "10.98.0.1", "mirror": "10.98.0.2", "hosts": "10.98.0.3"}
@@ -194,26 +193,10 @@ def pull(address: str, digest: str, clients: int) -> None:
 
 
 def seed(digest: str) -> None:
-    """Ours: what the role image_mirror runs, in the mirror's place."""
-    options = {
-        "name": f"{PLACES['upstream']}:5000/{IMAGE}:bench",
-        "digest": digest,
-        "upstream": f"{PLACES['upstream']}:5000",
-        "upstream_tls": False,
-        "mirror": f"{PLACES['mirror']}:5000",
-    }
-    ansible = [str(Path(sys.executable).parent / "ansible"), "localhost", "-i", "localhost,", "-c", "local"]
-    ansible += [
-        "-e",
-        f"ansible_python_interpreter={sys.executable}",
-        "-m",
-        "verl_mirror_image",
-        "-a",
-        json.dumps(options),
-    ]
-    done = subprocess.run(within("mirror", *ansible), cwd=fleet.ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stdout + done.stderr)
+    """Ours: the copy that the role image_mirror makes, in the mirror's place."""
+    source, target = (f"docker://{PLACES[place]}:5000/{IMAGE}" for place in ("upstream", "mirror"))
+    copy = ["skopeo", "copy", "-q", "--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false"]
+    subprocess.run(within("mirror", *copy, f"{source}@{digest}", f"{target}:bench"), check=True)
 
 
 def main() -> None:
