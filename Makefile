@@ -69,6 +69,10 @@ wheel: setup-dev  ## dist/verl_provision-*.whl: the command without a clone (doc
 collection: setup-dev  ## dist/verl-provision-*.tar.gz: the Ansible collection verl.provision
 	$(BIN)/python collection/build.py
 
+.PHONY: changelog
+changelog: setup-dev  ## What the next release's changelog will say, from changelog.d
+	@$(BIN)/towncrier build --draft --version "$$($(BIN)/python -c 'import verl_provision as v; print(v.__version__)')"
+
 .PHONY: docs
 docs: setup-dev  ## Write the generated parts of the documentation
 	$(BIN)/python -m verl_provision.docs
