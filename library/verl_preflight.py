@@ -16,6 +16,7 @@ options:
   requests:
     description:
       - What to ask for. Each has an C(id) and a C(kind), and the kind's own fields.
+      - C(manager) has C(name), C(version), C(package) (whether the package index has it), C(index) and C(url).
       - C(registry_manifest) has C(ref), C(digest), C(arch) and C(mirrors). C(gpg_key) has C(url) and
         C(fingerprint). C(apt_package) has C(url) (the folder of the Packages file) and C(packages), a list
         of C(name) and C(version), in which C(*) stands for anything. C(git_ref) has C(repo) and C(version).

@@ -155,6 +155,7 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.verl_container import cli
 from ansible.module_utils.verl_source import files
 
 LEVELS = ["import", "devices", "gpu", "engine", "train", "collective"]
@@ -242,6 +243,7 @@ def run(options):
         "recreate": recreate,
     }
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    env.update(cli.docker_host())
     env.update(PYTHONDONTWRITEBYTECODE="1", PYTHONNOUSERSITE="1")
     try:
         # Not from the current directory: Python would import from it before it looks into the environment.

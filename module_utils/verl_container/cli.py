@@ -19,9 +19,17 @@ class CliError(Exception):
         self.rc = rc
 
 
+def docker_host(system="/var/run/docker.sock"):
+    """Return {DOCKER_HOST: the user's own rootless Docker} where the system's can't be used, as the facts look for it."""
+    own = os.path.join(os.environ.get("XDG_RUNTIME_DIR") or "/run/user/{0}".format(os.getuid()), "docker.sock")
+    if os.environ.get("DOCKER_HOST") or os.access(system, os.W_OK) or not os.path.exists(own):
+        return {}
+    return {"DOCKER_HOST": "unix://" + own}
+
+
 def environment(extra=None):
     """Return the environment for commands: English, never asking, with the sbin folders on PATH."""
-    env = dict(os.environ)
+    env = dict(os.environ, **docker_host())
     path = env.get("PATH", "")
     missing = [folder for folder in SBIN.split(":") if folder not in path.split(":")]
     env["PATH"] = ":".join([path] * bool(path) + missing)

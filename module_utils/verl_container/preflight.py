@@ -294,10 +294,35 @@ def versions_on(pip, env, request, index, context):
     )
 
 
+def manager(request, context):
+    """An environment manager can be had, the way its build goes: from the package index by pip, else from its address.
+
+    Only whether it's there: its SHA-256 is checked when it has been fetched.
+    """
+    refusals, python = [], request.get("python") or sys.executable
+    if request.get("package") and cli.run([python, "-m", "pip", "--version"], timeout=30)[0] == 0:
+        try:
+            wanted = {"name": request["name"], "version": request["version"], "python": python}
+            return _pypi(wanted, request.get("index"), context)
+        except Missing as missing:
+            refusals.append(missing.found)
+    if request.get("url"):
+        try:
+            answer = web.get(request["url"], timeout=context["timeout"], limit=1024)
+            return "HTTP {0}".format(answer.status), {}
+        except web.WebError as error:
+            refusals.append("{0}: {1}".format(hide(request["url"]), error))
+    raise Missing(
+        "; ".join(refusals) or "no download of {0} is known".format(request["name"]),
+        "Install {0} yourself, or set verl_mirror_pypi or verl_mirror_downloads".format(request["name"]),
+    )
+
+
 KINDS = {
     "apt_package": apt_package,
     "git_ref": git_ref,
     "gpg_key": gpg_key,
+    "manager": manager,
     "pypi": pypi,
     "registry_manifest": registry_manifest,
 }
@@ -313,7 +338,7 @@ def needed(request):
         return "packages {0}".format(", ".join(name.strip() for name in names))
     if kind == "git_ref":
         return "{0} in {1}".format(request["version"], hide(request["repo"]))
-    if kind == "pypi":
+    if kind in ("pypi", "manager"):
         return "{0} {1}".format(request["name"], request.get("version") or "").strip()
     return hide(request.get("url", ""))
 

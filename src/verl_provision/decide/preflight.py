@@ -14,7 +14,12 @@ TOOLKIT_PACKAGES = (
 )
 RULE = "preflight_"
 DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
-WISH = {"registry_manifest": "verl_image", "git_ref": "verl_version", "pypi": "verl_version"}
+WISH = {
+    "registry_manifest": "verl_image",
+    "git_ref": "verl_version",
+    "pypi": "verl_version",
+    "manager": "verl_source_manager",
+}
 DOCKER_PACKAGES = {"docker-ce": True, "docker-ce-cli": True, "containerd.io": False, "docker-buildx-plugin": False}
 
 
@@ -166,6 +171,18 @@ def _signed_packages(
 def _source(args: dict[str, Any]) -> list[dict[str, Any]]:
     asked: list[dict[str, Any]] = []
     python = args.get("python") or None
+    download = args.get("manager_download") or {}
+    if download.get("name"):
+        asked.append(
+            {
+                "kind": "manager",
+                "name": download["name"],
+                "version": download.get("version"),
+                "package": bool(download.get("package")),
+                "index": args.get("pypi_index") or None,
+                "url": mirrored(str(download.get("url") or ""), str(args.get("downloads_mirror") or "")),
+            }
+        )
     if args.get("method") == "pypi" and args.get("verl_version"):
         asked.append(
             {
@@ -189,6 +206,11 @@ def _source(args: dict[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return asked
+
+
+def mirrored(url: str, mirror: str) -> str:
+    """The same path at the user's mirror."""
+    return f"{mirror.rstrip('/')}/{url.split('://', 1)[-1].partition('/')[2]}" if mirror and url else url
 
 
 def _fill(plan: dict[str, Any], request: dict[str, Any], data: dict[str, Any]) -> None:

@@ -184,3 +184,16 @@ def test_containers_keep_their_processes_or_it_is_an_error(module, docker):
     docker.says(["container", "inspect"], out=[{"State": {"Pid": 7}}], times=1)
     docker.says(["container", "inspect"], out=[{"State": {"Pid": 8}}])
     assert "did not survive" in module("verl_disruption", {"action": "live_restore_restart"})["msg"]
+
+
+def test_a_rootless_docker_is_asked_where_the_systems_cannot_be(lib, monkeypatch, tmp_path):
+    from ansible.module_utils.verl_container import cli
+
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    assert cli.docker_host(system="/nowhere") == {}
+    (tmp_path / "docker.sock").touch()
+    assert cli.docker_host(system="/nowhere") == {"DOCKER_HOST": f"unix://{tmp_path}/docker.sock"}
+    assert cli.docker_host(system=str(tmp_path)) == {}, "the system's own can be used"
+    monkeypatch.setenv("DOCKER_HOST", "tcp://elsewhere:2375")
+    assert cli.docker_host(system="/nowhere") == {}, "the user said where"

@@ -244,6 +244,20 @@ def test_an_index_that_does_not_answer(ask, pip):
     assert "No matching distribution" in answer["found"]
 
 
+def test_a_manager_comes_from_the_index_or_from_its_own_address(ask, pip, server):
+    there = f"http://{server.address}/login"
+    python = str(pip.folder / "python3.9")
+    request = {"kind": "manager", "name": "uv", "version": "0.12.1", "package": True, "url": there, "python": python}
+    pip.says(["-m", "pip", "index"], out="Available versions: 0.13.0, 0.12.1\n", times=1)
+    pip.says(["-m", "pip", "index"], out="Available versions: 0.13.0\n")
+    assert ask(**request)["found"] == "uv 0.12.1"
+    assert ask(**request)["found"] == "HTTP 200", "an index that lacks it isn't the end"
+    missing = ask(**{**request, "url": f"http://{server.address}/none"})
+    assert missing["ok"] is False
+    assert "uv 0.12.1 is on no index" in missing["found"] and "404" in missing["found"]
+    assert "verl_mirror_downloads" in missing["fix"]
+
+
 def test_one_odd_thing_does_not_hide_the_others(module, server):
     requests = [
         {"id": "a", "kind": "registry_manifest"},

@@ -48,6 +48,19 @@ def fleet():
     }
 
 
+def test_a_manager_that_will_be_fetched_is_asked_for():
+    host = cpu_host()
+    args = host["steps"]["source_environment"]["args"]
+    args["manager_download"] = {"name": "uv", "version": "0.12.1", "url": "https://d.example/uv.tar.gz", "package": {}}
+    args["downloads_mirror"] = "https://mirror.example/files/"
+    asked = preflight.requests_for({"hosts": {"cpu": host}})
+    found = next(request for request in asked if request["kind"] == "manager")
+    assert (found["name"], found["version"], found["package"]) == ("uv", "0.12.1", False)
+    assert found["url"] == "https://mirror.example/files/uv.tar.gz"
+    args["manager_download"] = {}
+    assert "manager" not in [request["kind"] for request in preflight.requests_for({"hosts": {"cpu": host}})]
+
+
 def answer_all(fleet, ok=True, **data):
     """Answers to every request of the first batch."""
     return {

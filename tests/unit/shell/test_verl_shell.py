@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,20 @@ def test_words_reach_the_container_as_they_were_given(bench):
     words = ["printf", "%s|", "two words", "$HOME", "quote'", ""]
     done, _call = run(bench, "--", *words, backend="docker", command=["sudo", "docker"])
     assert done.stdout == "two words|$HOME|quote'||"
+
+
+def test_a_rootless_docker_is_reached_on_the_users_own_socket(bench):
+    with socket.socket(socket.AF_UNIX) as own:
+        own.bind(str(bench / "docker.sock"))
+        environment = {"PATH": f"{bench}/bin:/usr/bin:/bin", "CALLS": str(bench / "calls"), "HOME": str(bench)}
+        environment["XDG_RUNTIME_DIR"] = str(bench)
+        words = [rendered(bench / "verl-shell", backend="docker"), "printenv", "DOCKER_HOST"]
+        asked = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+        given = {**environment, "DOCKER_HOST": "unix:///mine"}
+        kept = subprocess.run(words, env=given, capture_output=True, text=True, check=False)
+    # Whoever may use the system's socket (root does) stays with it.
+    wanted = "" if os.access("/var/run/docker.sock", os.W_OK) else f"unix://{bench}/docker.sock\n"
+    assert (asked.stdout, kept.stdout) == (wanted, "unix:///mine\n")
 
 
 @pytest.mark.parametrize(

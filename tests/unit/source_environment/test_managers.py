@@ -11,6 +11,8 @@ import pytest
 from ansible.module_utils.verl_source import managers
 from ansible.module_utils.verl_source.failure import BuildFailure
 
+from tests.unit.source_environment.conda_interface import create
+
 DEFAULTS = {
     "prefix": "/home/u/verl",
     "manager": "auto",
@@ -63,6 +65,10 @@ def test_conda_is_asked_as_its_documentation_says(bare, name):
         "--override-channels", "--channel", "conda-forge", "python=3.10", "pip",
     ]  # fmt: skip
     assert env == {"CONDA_PKGS_DIRS": "/home/u/verl/.cache/conda", "CONDA_REGISTER_ENVS": "false"}
+    given = create(words)
+    assert (given.prefix, given.channel) == ("/home/u/verl/env", ["conda-forge"])
+    assert given.yes and given.quiet and given.override_channels
+    assert given.package_spec == ["python=3.10", "pip"]
 
 
 def test_micromamba_keeps_to_the_prefix(bare):
@@ -73,6 +79,18 @@ def test_micromamba_keeps_to_the_prefix(bare):
         "--no-rc", "--root-prefix", "/home/u/verl/.manager/root",
         "--override-channels", "--channel", "https://mirror.example.org/forge", "python=3.12", "pip",
     ]  # fmt: skip
+    given = create(words, "micromamba")
+    assert (given.root_prefix, given.no_rc) == ("/home/u/verl/.manager/root", True)
+    with pytest.raises(SystemExit):
+        create(words)  # conda itself has neither option
+
+
+def test_what_conda_does_not_document_is_noticed():
+    for words in (["--yes", "python=3.10"], ["--prefix", "/e", "--name", "e"], ["--prefix", "/e", "--seed"]):
+        with pytest.raises(SystemExit):
+            create(["conda", "create", *words])
+    with pytest.raises(AssertionError):
+        create(["conda", "create", "--prefix", "/e", "--override-channels", "pip"])
 
 
 def test_a_host_with_a_newer_python_only_gets_the_right_one_from_uv(bare):
