@@ -20,7 +20,7 @@ class CliError(Exception):
 
 
 def docker_host(system="/var/run/docker.sock"):
-    """Return {DOCKER_HOST: the user's own rootless Docker} where the system's can't be used, as the facts look for it."""
+    """Return {DOCKER_HOST: the user's own rootless Docker} where the system's can't be used, as the facts look."""
     own = os.path.join(os.environ.get("XDG_RUNTIME_DIR") or "/run/user/{0}".format(os.getuid()), "docker.sock")
     if os.environ.get("DOCKER_HOST") or os.access(system, os.W_OK) or not os.path.exists(own):
         return {}

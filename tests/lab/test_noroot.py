@@ -1,4 +1,4 @@
-"""A user without any right, on a host that an administrator set up: each way to verl that's left, and nothing else touched.
+"""A user without any right, on a host that an administrator set up: each way to verl, and nothing else touched.
 
 The host `noroot` (docs/lab.md): Docker is there and refuses the user, Podman, Apptainer and the toolkit are there.
 """
@@ -94,7 +94,7 @@ def test_rootless_podman_is_taken_and_docker_passed_over():
     assert shell("nvidia-smi -L").count("H100") == 8
     listing = f"su --login {USER} --command 'podman exec verl nvidia-smi -L' 2>/dev/null"
     assert hosts.exec(HOST, listing).out.count("H100") == 8
-    assert shell("python3 -c \"import verl; print(verl.__version__)\"").split()[-1] == host["plan"]["verl_version"]
+    assert shell('python3 -c "import verl; print(verl.__version__)"').split()[-1] == host["plan"]["verl_version"]
     again()
 
 
@@ -107,7 +107,7 @@ def test_apptainer_where_there_are_no_subordinate_ids():
     assert set(said) == {"docker", "podman"}
     assert "subordinate ids" in said["podman"]
     assert shell("nvidia-smi -L").count("H100") == 8
-    assert shell("python3 -c \"import verl; print(verl.__version__)\"").split()[-1] == host["plan"]["verl_version"]
+    assert shell('python3 -c "import verl; print(verl.__version__)"').split()[-1] == host["plan"]["verl_version"]
     assert hosts.exec(HOST, "ls /home/alice/verl/images").out.split() == [
         f"{host['plan']['image']['id']}.sif", f"{host['plan']['image']['id']}.sif.json",
         f"{host['plan']['image']['id']}.sif.lock",

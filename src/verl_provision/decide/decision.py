@@ -3,14 +3,14 @@
 import difflib
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from verl_provision.decide import backend as backends
 from verl_provision.decide import candidates, ranking, releases, scenario, unlocks, versions
 from verl_provision.decide.candidates import Candidate
 from verl_provision.decide.findings import Rejection, Warning
-from verl_provision.decide.host import Host
+from verl_provision.decide.host import Host, served_by
 from verl_provision.decide.judging import Judged, judge
 from verl_provision.decide.rules import RULES, ask
 from verl_provision.decide.scenario import Wants
@@ -61,8 +61,7 @@ def decide(host: Host, wishes: Wishes, world: World) -> Decision:
     decision.choice = choice = backends.choose(host, wishes, world)
     decision.backend = choice.name
     decision.errors += choice.errors
-    if choice.name in ("podman", "apptainer"):
-        host = replace(host, engine=choice.name)
+    host = served_by(host, choice.name)
     wants = scenario.resolve(wishes, host)
     pool, errors = _pool(choice.name, wanted, host, wishes, world)
     decision.errors += errors

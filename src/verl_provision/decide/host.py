@@ -1,6 +1,6 @@
 """A host as the decisions see it: its facts, read without trusting them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from verl_provision.decide.gpus import driver_cuda, find
@@ -8,6 +8,7 @@ from verl_provision.decide.junk import flag, items, mapping, mappings, number, t
 from verl_provision.decide.world import World
 
 NVIDIA, AMD, HUAWEI = "10de", "1002", "19e5"
+NO_STOCK: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Container:
     image_ref: str | None
     processes: tuple[str, ...]
     key: str | None
+    engine: str = "docker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +122,12 @@ class Host:
     toolkit_version: str | None
     toolkit_mode: str | None
     cdi_specs: tuple[str, ...]
-    image_refs: frozenset[str]
-    image_digests: frozenset[str]
+    stocks: dict[str, tuple[frozenset[str], frozenset[str]]]  # by engine: (references, digests) of its images
     local_images: tuple[dict[str, Any], ...]
     pythons: tuple[Python, ...]
     managers: frozenset[str]  # conda, mamba, micromamba, uv
     stores: dict[str, Store]  # by backend
-    container: Container | None
+    found_container: Container | None  # of our name, in whichever engine
     sif_images: frozenset[str]
     shell_key: str | None  # of verl-shell; None where it isn't there
     checkout: dict[str, Any] | None
@@ -139,7 +140,23 @@ class Host:
     ray_busy: bool
     ray_container: str | None  # the id of the container that runs Ray
     ray_up: bool  # that container is running
-    engine: str = "docker"  # whose images are judged; decided before they are
+    engine: str = "docker"  # whose images and container count; decided before they are
+
+    @property
+    def image_refs(self) -> frozenset[str]:
+        """References of the engine's images."""
+        return self.stocks.get(self.engine, NO_STOCK)[0]
+
+    @property
+    def image_digests(self) -> frozenset[str]:
+        """Digests of the engine's images."""
+        return self.stocks.get(self.engine, NO_STOCK)[1]
+
+    @property
+    def container(self) -> Container | None:
+        """Our container, where the engine has it."""
+        found = self.found_container
+        return found if found and found.engine == self.engine else None
 
     @property
     def rights(self) -> bool:
@@ -199,13 +216,12 @@ def read(facts: Any, world: World) -> Host:
         toolkit_version=(text(toolkit.get("version")) or "0") if toolkit.get("installed") is True else None,
         toolkit_mode=text(toolkit.get("mode")),
         cdi_specs=specs,
-        image_refs=frozenset(ref for image in images for ref in texts(image.get("refs"))),
+        stocks=_stocks(images),
         local_images=tuple(images),
-        image_digests=frozenset(digest for image in images for digest in texts(image.get("digests"))),
         pythons=_pythons(facts),
         managers=frozenset(str(name) for name, found in mapping(facts.get("managers")).items() if found),
         stores=_stores(mapping(facts.get("disk")), text(user.get("home")) or "~"),
-        container=_container(facts.get("container")),
+        found_container=_container(facts.get("container")),
         sif_images=frozenset(texts(facts.get("sif_images"))),
         shell_key=text(mapping(facts.get("verl_shell")).get("key")),
         checkout=facts.get("verl_checkout") if isinstance(facts.get("verl_checkout"), dict) else None,
@@ -290,6 +306,21 @@ def _other(facts: dict[str, Any]) -> tuple[tuple[str, str, int], ...]:
     return tuple(found)
 
 
+def served_by(host: Host, backend: str | None) -> Host:
+    """The host with what the chosen backend has: another engine's images and container don't count."""
+    return replace(host, engine=backend) if backend in ("podman", "apptainer") else host
+
+
+def _stocks(images: list[dict[str, Any]]) -> dict[str, tuple[frozenset[str], frozenset[str]]]:
+    stocks = {}
+    for engine in {text(image.get("engine")) or "docker" for image in images}:
+        own = [image for image in images if (text(image.get("engine")) or "docker") == engine]
+        stocks[engine] = tuple(
+            frozenset(item for image in own for item in texts(image.get(key))) for key in ("refs", "digests")
+        )
+    return stocks
+
+
 def _stores(disk: dict[str, Any], home: str) -> dict[str, Store]:
     """Docker and Podman have a store of their own; the others keep all in the user's prefix."""
     docker, podman = mapping(disk.get("engine_root")), mapping(disk.get("podman_root"))
@@ -364,6 +395,7 @@ def _container(container: Any) -> Container | None:
         image_ref=text(container.get("image_ref")),
         processes=tuple(str(item)[:80] for item in items(container.get("processes"))),
         key=text(labels.get("verl-provision.key")),
+        engine=text(container.get("engine")) or "docker",
     )
 
 

@@ -12,8 +12,9 @@ def idle(host: Host, wishes: Wishes) -> tuple[bool, list[str]]:
     others = foreign_containers(host, wishes)
     if others:
         because.append(f"container{'s' * (len(others) > 1)} {', '.join(others[:5])} running")
-    if host.container and host.container.running and host.container.processes:
-        because.append(f"{len(host.container.processes)} process(es) in our container: {host.container.processes[0]}")
+    ours = host.found_container
+    if ours and ours.running and ours.processes:
+        because.append(f"{len(ours.processes)} process(es) in our container: {ours.processes[0]}")
     if host.ray_busy:
         because.append("a Ray job or actor running")
     return not because, because

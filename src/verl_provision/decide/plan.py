@@ -105,7 +105,7 @@ def _plan_or_raise(
     decision, name = _remembered(host, wishes, same, known, memory)
     if not decision.ok:
         return _assemble(decision, name, wishes, stepping.Steps()), decision, None
-    planner = stepping.plan(host, wishes, decision, known, mapping(settings), head)
+    planner = stepping.plan(hosts.served_by(host, decision.backend), wishes, decision, known, mapping(settings), head)
     return _assemble(decision, name, wishes, planner.out), decision, planner
 
 
@@ -172,8 +172,7 @@ def decision_inputs(host: Host, known: World) -> tuple[Any, ...]:
         None
         if roomy
         else (
-            host.image_refs & known.refs,
-            host.image_digests,
+            tuple((engine, refs & known.refs, digests) for engine, (refs, digests) in sorted(host.stocks.items())),
             host.sif_images,
             host.source.get("verl_version") if host.source else None,
         ),

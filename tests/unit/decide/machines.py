@@ -89,12 +89,15 @@ def settle(facts: dict[str, Any], planned: dict[str, Any]) -> dict[str, Any]:
         if name == "container_image" and "file" in args:
             done["sif_images"] = [args["file"]]
         elif name == "container_image":
-            done["images"].append({"refs": [args["pull_ref"]], "digests": [], "id": "sha256:1", "size_gb": 30.0})
+            done["images"].append(
+                {"engine": args["engine"], "refs": [args["pull_ref"]], "digests": [], "id": "sha256:1", "size_gb": 30.0}
+            )
         if name == "verl_checkout":
             done["verl_checkout"] = {"path": args["path"], "commit": "c" * 40, "tag": args["version"], "dirty": False}
         if name == "training_container":
             done["container"] = {
-                "name": args["name"], "id": "1234567890ab", "running": True, "processes": [], "labels": {}, "spec": {},
+                "engine": args["engine"], "name": args["name"], "id": "1234567890ab", "running": True,
+                "processes": [], "labels": {}, "spec": {},
             }  # fmt: skip
         if name == "verl_shell":
             done["verl_shell"] = {"path": args["path"], "key": step["key"]}

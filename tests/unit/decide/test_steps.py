@@ -705,3 +705,10 @@ def test_podman_is_given_names_with_their_registry_and_asks_by_cdi():
 )
 def test_sizes_are_read_as_engines_do(size, mebibytes):
     assert steps.mebibytes(size) == mebibytes
+
+
+def test_another_engines_image_and_container_do_not_count():
+    facts = machine(engines={"podman": {"installed": True, "version": "5.4.2", "rootless": True, "subids": True}})
+    settled = settle(facts, plan(facts, backend="podman"))
+    assert plan(settled, backend="podman")["steps"] == {}
+    assert {"container_image", "training_container"} <= set(plan(settled, backend="docker")["steps"])

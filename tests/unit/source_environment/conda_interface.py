@@ -1,7 +1,7 @@
 """`conda create` as conda documents it, to hold our command lines against: no conda can be had where the tests run.
 
-The options that the usage of releases 4.6, 23.7 and 26.5 all have (docs.conda.io, "conda create"): what's accepted here,
-every conda of these years takes.
+The options that the usage of releases 4.6, 23.7 and 26.5 all have (docs.conda.io, "conda create"): what's accepted
+here, every conda of these years takes.
 """
 
 import argparse
