@@ -70,6 +70,14 @@ def _start(pool: ThreadPoolExecutor, chosen: list[topology.Host]) -> None:
     inventory.write([host for host in topology.HOSTS.values() if host in chosen or host.container in running])
 
 
+def forget(name: str) -> None:
+    """Take one host out of the lab that is up, and out of its inventory."""
+    with cache.locked_lab():
+        hosts.remove(topology.HOSTS[name])
+        running = {container.name for container in engine.client().containers.list()}
+        inventory.write([host for host in topology.HOSTS.values() if host.container in running])
+
+
 def others() -> bool:
     """Tell whether a lab of another name is up on this machine."""
     found = engine.client().networks.list(filters={"label": settings.LABEL})

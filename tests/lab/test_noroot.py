@@ -1,19 +1,22 @@
 """A user without any right, on a host that an administrator set up: each way to verl, and nothing else touched.
 
 The host `noroot` (docs/lab.md): Docker is there and refuses the user, Podman, Apptainer and the toolkit are there.
+`cpu` has no engine at all: a source environment needs its Python 3.11, since no other can be fetched in the lab.
 """
 
+import shlex
 import subprocess
 import sys
 
 import pytest
 
-from lab import hosts
+from lab import hosts, lifecycle, network
+from lab.waiting import until
 from tests.lab.fleet import ROOT, play, report
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
-HOST, USER = "noroot", "alice"
+USER = "alice"  # on both hosts
 SHELL = "/home/alice/.local/bin/verl-shell"
 # What a run may write: the prefix, the state, verl-shell; Ansible's own; the store and the caches of the user's engine.
 OWN = (
@@ -25,6 +28,8 @@ OWN = (
     ".config/containers",
     ".cache",
     ".apptainer",
+    ".local/share/docker",
+    "conda.calls",
 )
 # The whole host: every file with its mode, owner, size and time of change; not what running itself writes.
 FILES = (
@@ -36,48 +41,70 @@ FILES = (
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def up():
-    """The host, which the lab starts only where it's named."""
-    done = subprocess.run([sys.executable, "-m", "lab", "up", HOST], cwd=ROOT, capture_output=True, text=True)
+# As conda makes an environment, with the host's Python; it takes only what conda documents (conda_interface.py).
+CONDA = (
+    (ROOT / "tests/unit/source_environment/conda_interface.py").read_text()
+    + """
+if __name__ == "__main__":
+    import os, subprocess, sys
+    given = create(sys.argv)
+    with open(os.path.expanduser("~/conda.calls"), "a") as calls:
+        calls.write(" ".join(sys.argv[1:]) + chr(10))
+    subprocess.run([sys.executable, "-m", "venv", given.prefix], check=True)
+    os.mkdir(given.prefix + "/conda-meta")
+"""
+)
+
+
+@pytest.fixture(autouse=True)
+def fresh(request):
+    """The test's host as an administrator left it; the lab starts `noroot` only where it's named."""
+    name = request.param
+    done = subprocess.run([sys.executable, "-m", "lab", "up", name], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    yield
-    hosts.remove(hosts.HOSTS[HOST])
+    hosts.reset(name)
+    yield name
+    if not hosts.HOSTS[name].default:
+        lifecycle.forget(name)
 
 
-def files():
+def on(name):
+    """A test of this host."""
+    return pytest.mark.parametrize("fresh", [name], indirect=True)
+
+
+def files(name):
     """Everything on the host that isn't a run's to write."""
-    return set(hosts.exec(HOST, FILES).out.splitlines())
+    return set(hosts.exec(name, FILES).out.splitlines())
 
 
-def shell(command):
+def shell(name, command):
     """A command through verl-shell, as the user who logs in has it."""
-    line = f"XDG_RUNTIME_DIR=/run/user/$(id -u {USER}) {SHELL} {command}"
-    return hosts.exec(HOST, f"su --login {USER} --command '{line}' 2>/dev/null").out
+    line = f"XDG_RUNTIME_DIR=/run/user/$(id -u) {SHELL} {command}"
+    return hosts.exec(name, f"su --login {USER} --command {shlex.quote(line)} 2>/dev/null").out
 
 
-def run(*wishes, fresh=True):
-    """The main job, from a host as it was to verified; gives the report's line of it."""
-    if fresh:
-        hosts.reset(HOST)
-    before = files()
-    done = play("site.yml", "--limit", HOST, *(word for wish in wishes for word in ("-e", wish)))
-    host = report()["hosts"][HOST]
+def run(name, *wishes):
+    """The main job; gives the report's line of the host, and what was printed."""
+    before = files(name)
+    done = play("site.yml", "--limit", name, *(word for wish in wishes for word in ("-e", wish)))
+    assert sorted(files(name) ^ before) == [], "files that aren't a run's own"
+    return report()["hosts"][name], done
+
+
+def verified(name, *wishes):
+    """The main job, which ends well; then once more: nothing changes, nothing is asked for, no step is entered."""
+    host, done = run(name, *wishes)
     assert done.returncode == 0, done.stdout[-6000:]
     assert host["state"] == "verified", host["reason"]
-    assert sorted(files() ^ before) == [], "files that aren't a run's own"
-    return host, done
-
-
-def again(*wishes):
-    """A second run: nothing changes, nothing is fetched, no step is entered."""
-    own = "find /home/alice/verl /home/alice/.local -xdev -type f -printf '%p %s %T@\\n' | grep -v /overlay/ | sort"
-    before = hosts.exec(HOST, own).out
-    host, done = run(*wishes, fresh=False)
+    own = "find /home/alice/verl /home/alice/.local -xdev -path '*/overlay*' -prune -o -type f -printf '%p %s %T@\\n'"
+    before = sorted(hosts.exec(name, own).out.splitlines())
+    second, done = run(name, *wishes)
+    assert done.returncode == 0, done.stdout[-6000:]
     assert "changed=0" in done.stdout
-    assert host["plan"]["steps"] == {}
-    assert "preflight" not in done.stdout.lower() or "Ask for every" not in done.stdout, "something would be fetched"
-    assert hosts.exec(HOST, own).out == before
+    assert second["plan"]["steps"] == {}
+    assert sorted(hosts.exec(name, own).out.splitlines()) == before
+    return host
 
 
 def passed_over(host):
@@ -85,31 +112,80 @@ def passed_over(host):
     return {why.split()[2].rstrip(":"): why for why in host["plan"]["why"] if why.startswith("passed over")}
 
 
-def test_rootless_podman_is_taken_and_docker_passed_over():
-    host, _ = run()
+def sees_all(name, host):
+    """verl-shell opens what was planned, with its GPUs."""
+    assert shell(name, "nvidia-smi -L").count("H100") == 8
+    code = "import verl; print(verl.__version__)"
+    assert shell(name, f"python3 -c '{code}'").split()[-1] == host["plan"]["verl_version"]
+
+
+@on("noroot")
+def test_rootless_podman_is_taken_and_docker_passed_over(fresh):
+    host = verified(fresh)
     assert host["plan"]["backend"] == "podman"
     said = passed_over(host)
     assert set(said) == {"docker"}
     assert "permission denied" in said["docker"] and "alice" in said["docker"]
-    assert shell("nvidia-smi -L").count("H100") == 8
+    sees_all(fresh, host)
     listing = f"su --login {USER} --command 'podman exec verl nvidia-smi -L' 2>/dev/null"
-    assert hosts.exec(HOST, listing).out.count("H100") == 8
-    assert shell('python3 -c "import verl; print(verl.__version__)"').split()[-1] == host["plan"]["verl_version"]
-    again()
+    assert hosts.exec(fresh, listing).out.count("H100") == 8
 
 
-def test_apptainer_where_there_are_no_subordinate_ids():
-    hosts.reset(HOST)
-    hosts.exec(HOST, "sed -i /^alice:/d /etc/subuid /etc/subgid")
-    host, _ = run(fresh=False)
+@on("noroot")
+def test_apptainer_where_there_are_no_subordinate_ids(fresh):
+    hosts.exec(fresh, "sed -i /^alice:/d /etc/subuid /etc/subgid")
+    host = verified(fresh)
     assert host["plan"]["backend"] == "apptainer"
     said = passed_over(host)
     assert set(said) == {"docker", "podman"}
     assert "subordinate ids" in said["podman"]
-    assert shell("nvidia-smi -L").count("H100") == 8
-    assert shell('python3 -c "import verl; print(verl.__version__)"').split()[-1] == host["plan"]["verl_version"]
-    assert hosts.exec(HOST, "ls /home/alice/verl/images").out.split() == [
-        f"{host['plan']['image']['id']}.sif", f"{host['plan']['image']['id']}.sif.json",
-        f"{host['plan']['image']['id']}.sif.lock",
-    ]  # fmt: skip
-    again()
+    sees_all(fresh, host)
+    image = f"{host['plan']['image']['id']}.sif"
+    assert hosts.exec(fresh, "ls /home/alice/verl/images").out.split() == [image, f"{image}.json", f"{image}.lock"]
+
+
+@on("noroot")
+def test_rootless_docker_is_taken_first(fresh):
+    """The user's own, set up by Docker's tool; its toolkit runtime is in the user's daemon.json."""
+    set_up = f"""
+        export PATH=/usr/share/docker.io/contrib:$PATH XDG_RUNTIME_DIR=/run/user/$(id -u)
+        mkdir -p ~/.config/docker
+        echo '{{"insecure-registries": ["{network.registry()}"]}}' > ~/.config/docker/daemon.json
+        nvidia-ctk runtime configure --runtime=docker --config=$HOME/.config/docker/daemon.json
+        dockerd-rootless-setuptool.sh install --skip-iptables
+    """
+    hosts.exec(fresh, f"loginctl enable-linger {USER}")
+    until("the user's systemd", lambda: hosts.exec(fresh, "test -S /run/user/1000/bus", check=False).rc == 0)
+    hosts.exec(fresh, f"su --login {USER} --command {shlex.quote(set_up)}")
+    host = verified(fresh)
+    assert host["plan"]["backend"] == "docker"
+    assert "rootless Docker" in host["plan"]["why"][0]
+    sees_all(fresh, host)
+
+
+@on("cpu")
+def test_a_source_environment_by_venv_leaves_all_else_alone(fresh):
+    host = verified(fresh)
+    assert host["plan"]["backend"] == "source"
+    assert shell(fresh, "python -c 'import verl; print(verl.__version__)'").split()[-1] == "0.9.1"
+
+
+@on("cpu")
+def test_the_seeds_way_names_what_the_script_left_out(fresh):
+    """conda, verl's checkout, its script with USE_MEGATRON=0: which ends well here, having installed nothing."""
+    place = "/home/alice/miniconda3/bin/conda"
+    hosts.exec(fresh, f"mkdir -p $(dirname {place}) && cat > {place} <<'END'\n#!/usr/bin/python3\n{CONDA}END")
+    hosts.exec(fresh, f"chmod +x {place} && chown -R {USER}: /home/alice/miniconda3")
+    wishes = ("verl_version=0.5.0", "verl_source_method=script", "verl_source_manager=conda", "verl_trainer=fsdp")
+    host, done = run(fresh, *wishes)
+    assert done.returncode != 0
+    assert host["state"] == "failed", host
+    assert "scripts/install_vllm_sglang_mcore.sh ended with exit status 0, but has not installed: " in host["reason"]
+    for name in ("flash-attn", "ray", "tensordict", "torch", "vllm"):
+        assert name in host["reason"]
+    calls = hosts.exec(fresh, "cat /home/alice/conda.calls").out
+    assert calls.startswith("create --yes --quiet --prefix /home/alice/verl/env --override-channels --channel ")
+    assert "python=3.10 pip" in calls
+    log = hosts.exec(fresh, "cat /home/alice/.local/state/verl-provision/log/source_environment.log").out
+    assert "USE_MEGATRON=0 USE_SGLANG=0" in log
+    assert hosts.exec(fresh, f"su {USER} -c 'git -C /home/alice/verl/src describe --tags'").out.strip() == "v0.5.0"
