@@ -11,6 +11,7 @@ description:
   - The file is put in place in one step, so a running program keeps the old one. What it was made from is kept beside
     it in C(<file>.json). Layers of an interrupted pull are kept for the next run.
   - One pull at a time for a file, by a lock that the kernel lets go when its holder dies.
+  - The action plugin of role C(container_image) runs it in the background and shows what is written meanwhile.
 options:
   file:
     description: The image's file; a leading C(~) is the connecting user's home.
@@ -60,6 +61,16 @@ options:
     description: Seconds for one try, and for another run's pull.
     type: int
     default: 7200
+  phase:
+    description:
+      - V(look) waits up to O(wait_seconds) for another run's pull of this file, and says what that has written.
+    type: str
+    choices: [all, look]
+    default: all
+  wait_seconds:
+    description: How long V(look) waits.
+    type: int
+    default: 10
 attributes:
   check_mode:
     support: full
@@ -80,6 +91,14 @@ image:
   description: What the file was made from.
   type: dict
   returned: when it is there
+pulling:
+  description: Whether a pull of this file is still running.
+  type: bool
+  returned: with phase look
+progress:
+  description: One line for people.
+  type: str
+  returned: with phase look
 fix:
   description: The next command.
   type: str
@@ -199,8 +218,41 @@ class Sif:
             time.sleep(self.want["delay"] * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
         os.replace(target, self.file)
 
+    def look(self):
+        """Answer when the pull that runs has ended, or after a while; with what it has written."""
+        end = time.monotonic() + self.want["wait_seconds"]
+        while self.locked() and time.monotonic() < end:
+            time.sleep(0.5)
+        self.module.exit_json(changed=False, pulling=self.locked(), progress=self.progress())
+
+    def locked(self):
+        """Whether a pull of the file holds its lock."""
+        try:
+            with open(self.file + ".lock", encoding="utf-8") as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    def progress(self):
+        """Bytes of the layers that came, of what is unpacked, and of the file that is made of it."""
+        sizes = {"layers": 0, "unpacked": 0, "file": 0}
+        for top, kind in ((self.cache, "layers"), (os.path.join(self.folder, ".tmp"), "unpacked")):
+            for folder, _folders, names in os.walk(top):
+                for name in names:
+                    with contextlib.suppress(OSError):
+                        size = os.lstat(os.path.join(folder, name)).st_size
+                        sizes["file" if name.startswith("squashfs-") or name == "new.sif" else kind] += size
+        return "{0} downloaded, {1} unpacked, {2} of the file written".format(
+            *(pull.human(sizes[kind]) for kind in ("layers", "unpacked", "file"))
+        )
+
     def run(self):
         """Do what is needed."""
+        if self.want["phase"] == "look":
+            self.look()
         wanted = {key: self.want[key] for key in ("name", "digest")}
         before = self.made_from()
         if self.right(before):
@@ -260,6 +312,8 @@ def main():
             "attempts": {"type": "int", "default": 5},
             "delay": {"type": "int", "default": 10},
             "timeout": {"type": "int", "default": 7200},
+            "phase": {"type": "str", "choices": ["all", "look"], "default": "all"},
+            "wait_seconds": {"type": "int", "default": 10},
         },
         supports_check_mode=True,
     )

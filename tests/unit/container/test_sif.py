@@ -1,5 +1,6 @@
 """verl_sif with an apptainer that writes down how it was called."""
 
+import fcntl
 import json
 import os
 
@@ -99,3 +100,19 @@ def test_without_apptainer_the_next_step_is_named(sif):
     refused = sif(command="no-apptainer-here")
     assert "no-apptainer-here is not installed" in refused["msg"]
     assert "administrator" in refused["fix"]
+
+
+def test_a_pull_that_runs_is_looked_at_from_outside(sif):
+    assert sif(phase="look") == {**sif(phase="look"), "changed": False, "pulling": False}
+    folder = sif.file.parent
+    (folder / ".cache").mkdir(parents=True)
+    (folder / ".cache/layer").write_bytes(b"x" * 2_500_000)
+    (folder / ".tmp/rootfs").mkdir(parents=True)
+    (folder / ".tmp/rootfs/a").write_bytes(b"x" * 7_000_000)
+    (folder / ".tmp/squashfs-1").write_bytes(b"x" * 1_200_000)
+    with (folder / "x.sif.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        seen = sif(phase="look", wait_seconds=0)
+    assert seen["pulling"] is True
+    assert seen["progress"] == "2.5 MB downloaded, 7.0 MB unpacked, 1.2 MB of the file written"
+    assert sif.calls() == []
