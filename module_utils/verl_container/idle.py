@@ -24,18 +24,21 @@ def processes_in(engine, name):
     if engine.name.endswith("podman"):
         found = _in_namespace(engine, name)
     else:
-        found = _listed(engine.must("top", name, "-eo", "pid,stat,args"))
+        rc, out, err = engine.run("top", name, "-eo", "pid,stat,args")
+        found = _listed(out) if rc == 0 else _in_namespace(engine, name, cli.told(out, err))
     own = 2 if found and any(name in found[0].split()[0] for name in ("docker-init", "catatonit", "tini")) else 1
     return found[own:]
 
 
-def _in_namespace(engine, name):
-    """Podman's own `top` needs a cgroup, which a rootless container doesn't always have."""
+def _in_namespace(engine, name, said=""):
+    """A rootless engine's own `top` needs a cgroup, which its container doesn't always have."""
     pid = ((engine.inspect("container", name) or {}).get("State") or {}).get("Pid")
     try:
         return [row["command"] for row in namespace.processes(pid) if row["state"] != "Z"]
     except OSError as error:
-        raise cli.CliError("what runs in container {0} can't be read: {1}".format(name, error)) from error
+        raise cli.CliError(
+            "what runs in container {0} can't be read: {1}".format(name, said or error), fix=engine.advice(said)
+        ) from error
 
 
 def _listed(out):

@@ -167,11 +167,14 @@ def docker_container(host, client, names):
     if inspected is None:
         return None
 
-    def rows(_pid):
+    def rows(pid):
         result = client.run("top", host.container_name, "-eo", "pid,ppid,stat,comm")
-        if not result.ok:
-            raise OSError(result.message())
-        return listed(result.stdout)
+        if result.ok:
+            return listed(result.stdout)
+        try:
+            return host.in_namespace(pid)  # a rootless Docker's own needs a cgroup
+        except OSError:
+            raise OSError(result.message()) from None
 
     return facts(host, "docker", inspected, rows)
 

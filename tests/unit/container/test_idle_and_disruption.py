@@ -1,5 +1,8 @@
 """Who works on a host, and what is done or left then."""
 
+import os
+import subprocess
+
 import pytest
 
 ID = "1" * 64
@@ -197,3 +200,27 @@ def test_a_rootless_docker_is_asked_where_the_systems_cannot_be(lib, monkeypatch
     assert cli.docker_host(system=str(tmp_path)) == {}, "the system's own can be used"
     monkeypatch.setenv("DOCKER_HOST", "tcp://elsewhere:2375")
     assert cli.docker_host(system="/nowhere") == {}, "the user said where"
+
+
+def test_what_runs_in_a_rootless_container_without_a_cgroup(lib, docker):
+    """`docker top` fails there (seen with rootless Docker 26.1 on cgroups v1): /proc says it."""
+    said = "Error response from daemon: unable to get all container pids: lstat : no such file or directory"
+    docker.says(["top"], err=said, rc=1)
+    docker.says(["container", "inspect"], out=[{"Id": OURS, "State": {"Running": True, "Pid": os.getpid()}}])
+    with subprocess.Popen(["/bin/sleep", "60"]) as job:
+        inside = lib.processes_in(cli_engine(), OURS)
+        job.kill()
+    assert "/bin/sleep 60" in inside
+
+
+def test_a_container_that_cannot_be_looked_into_is_not_idle(lib, docker):
+    docker.says(["ps"], out=f"{OURS}\tverl\timage\n").says(["top"], err="Error response from daemon: odd", rc=1)
+    docker.says(["container", "inspect"], out=[{"Id": OURS, "State": {"Running": True, "Pid": 2**22 + 1}}])
+    assert busy(lib, docker) == ["unknown"]
+
+
+def cli_engine():
+    """Docker's command line."""
+    from ansible.module_utils.verl_container import cli
+
+    return cli.Engine("docker")
