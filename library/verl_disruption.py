@@ -178,6 +178,8 @@ class Disruption:
             raise cli.CliError(
                 "{0} is not run by systemd here, so it can't be restarted.".format(unit), fix="restart dockerd by hand"
             )
+        if cli.run(["systemctl", "show", "--property=NeedDaemonReload", "--value", unit])[1].strip() == "yes":
+            systemctl("daemon-reload")  # the unit has another file beside it since it started, as for a proxy
         try:
             systemctl("restart", unit)
         except cli.CliError:

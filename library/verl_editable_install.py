@@ -57,6 +57,10 @@ options:
     description: Environment variables for pip inside the container, as C(PIP_INDEX_URL). Never shown.
     type: dict
     default: {}
+  index:
+    description: The package index. Empty means what pip inside is configured for.
+    type: str
+    default: ''
   disruption_allowed:
     description: Whether it's done although something runs in the container.
     type: bool
@@ -65,6 +69,15 @@ options:
     description: Seconds for pip.
     type: int
     default: 600
+  proxy:
+    description: The proxy of all downloads.
+    type: dict
+    default: {}
+    suboptions:
+      url: {type: str, default: "", description: "Its address, without a login."}
+      no_proxy: {type: list, elements: str, default: [], description: What is reached without it.}
+      username: {type: str, default: "", description: Its user.}
+      password: {type: str, default: "", description: Its password.}
 attributes:
   check_mode:
     support: full
@@ -97,6 +110,7 @@ deferred:
 import json
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.verl_access import proxy
 from ansible.module_utils.verl_container import cli, idle
 
 PROBE = r"""
@@ -186,6 +200,9 @@ class Install:
     def pip(self, found):
         """Run pip inside."""
         env = {"PIP_BREAK_SYSTEM_PACKAGES": "1", "PIP_ROOT_USER_ACTION": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        env.update(proxy.environment(self.want["proxy"]))
+        if self.want["index"]:
+            env["PIP_INDEX_URL"] = self.want["index"]
         env.update({str(key): str(value) for key, value in self.want["env"].items()})
         argv = ["exec"]
         for key in sorted(env):
@@ -301,6 +318,8 @@ def main():
             ),
             "pip_args": strings,
             "env": {"type": "dict", "default": {}, "no_log": True},
+            "index": {"type": "str", "default": ""},
+            "proxy": proxy.ARGUMENT,
             "disruption_allowed": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 600},
         },

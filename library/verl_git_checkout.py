@@ -32,6 +32,15 @@ options:
     description: How often a fetch is tried.
     type: int
     default: 3
+  proxy:
+    description: The proxy of all downloads.
+    type: dict
+    default: {}
+    suboptions:
+      url: {type: str, default: "", description: "Its address, without a login."}
+      no_proxy: {type: list, elements: str, default: [], description: What is reached without it.}
+      username: {type: str, default: "", description: Its user.}
+      password: {type: str, default: "", description: Its password.}
 attributes:
   check_mode:
     support: full
@@ -61,6 +70,7 @@ import re
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.verl_access import proxy
 from ansible.module_utils.verl_container import cli
 
 MARK = "verl-provision.json"  # in .git: what this module checked out last
@@ -246,9 +256,11 @@ def main():
             "path": {"type": "path", "required": True},
             "timeout": {"type": "int", "default": 900},
             "attempts": {"type": "int", "default": 3},
+            "proxy": proxy.ARGUMENT,
         },
         supports_check_mode=True,
     )
+    proxy.use(module)
     try:
         Checkout(module).run()
     except cli.CliError as error:

@@ -49,14 +49,23 @@ options:
     description: The first pause between tries in seconds. It doubles each time and varies by half at random.
     type: int
     default: 10
-  username:
-    description: The registry's user. Nothing of the login stays on the host.
-    type: str
-    default: ''
-  password:
-    description: The registry's password or token; handed over on standard input.
-    type: str
-    default: ''
+  registry_logins:
+    description: Logins by registry, as C(dict2items) makes a list of a mapping. Nothing of one stays on the host.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      key: {type: str, required: true, description: "The registry, as C(registry.example.org:5000)."}
+      value: {type: dict, required: true, description: C(username) and C(password).}
+  proxy:
+    description: The proxy of the engine's pulls, where the engine has no daemon. Docker's daemon has its own.
+    type: dict
+    default: {}
+    suboptions:
+      url: {type: str, default: "", description: "Its address, without a login."}
+      no_proxy: {type: list, elements: str, default: [], description: What is reached without it.}
+      username: {type: str, default: "", description: Its user.}
+      password: {type: str, default: "", description: Its password.}
   job_dir:
     description: Where the job file of a running pull lies. Where it's empty, C(/run/verl-provision) for
       root and C(~/.cache/verl-provision) for others.
@@ -113,10 +122,10 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.verl_access import logins, proxy
 from ansible.module_utils.verl_container import cli, pull
 
 
@@ -125,12 +134,6 @@ def repository(reference):
     name = reference.split("@")[0]
     head, slash, last = name.rpartition("/")
     return head + slash + last.split(":")[0]
-
-
-def registry_of(reference):
-    """Return the registry's host of a reference, Docker Hub's where none is named."""
-    first, slash, _rest = reference.partition("/")
-    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
 
 
 class Image:
@@ -149,6 +152,7 @@ class Image:
         folder = self.want["job_dir"] or own
         key = hashlib.sha256(self.exact.encode()).hexdigest()[:16]
         self.job_path = os.path.join(os.path.expanduser(folder), "pull-{0}.json".format(key))
+        self.login_path = os.path.join(os.path.expanduser(folder), "login-{0}".format(key))
 
     def has_digest(self, inspected):
         """Whether the inspected image is the wanted one."""
@@ -205,27 +209,30 @@ class Image:
 
     def login(self):
         """Log in with a configuration of its own that goes away again; returns the environment for the pull."""
-        if not self.want["username"]:
+        folder = self.login_path
+        shutil.rmtree(folder, ignore_errors=True)  # a killed pull's
+        registry = logins.registry_of(self.pull_ref)
+        login = logins.login_for(registry, self.want["registry_logins"])
+        if login is None:
             return None, None
-        folder = tempfile.mkdtemp(prefix="verl-login-")
+        os.makedirs(folder, mode=0o700)
         auth = os.path.join(folder, "auth.json")
         env = {"DOCKER_CONFIG": folder} if self.engine.name == "docker" else {"REGISTRY_AUTH_FILE": auth}
-        registry = registry_of(self.pull_ref)
         rc, out, err = self.engine.run(
             "login",
             "--username",
-            self.want["username"],
+            login["username"],
             "--password-stdin",
             registry,
-            stdin=self.want["password"],
+            stdin=login["password"],
             env=env,
         )
         if rc != 0:
             shutil.rmtree(folder, ignore_errors=True)
-            said = (err or out).strip().replace(self.want["password"] or "\0", "********")
+            said = (err or out).strip().replace(login["password"], "********")
             self.module.fail_json(
-                msg="Logging in to {0} as {1} failed: {2}".format(registry, self.want["username"], said[-500:]),
-                fix="check container_image_registry_username and _password (vault or environment)",
+                msg="Logging in to {0} as {1} failed: {2}".format(registry, login["username"], said[-500:]),
+                fix="check what verl_registry_logins has for {0} (vault or environment)".format(registry),
                 pulling=False,
             )
         return env, folder
@@ -319,14 +326,15 @@ def main():
             "spare_gb": {"type": "float", "default": 2},
             "attempts": {"type": "int", "default": 5},
             "delay": {"type": "int", "default": 10},
-            "username": {"type": "str", "default": ""},
-            "password": {"type": "str", "default": "", "no_log": True},
+            "registry_logins": logins.ARGUMENT,
+            "proxy": proxy.ARGUMENT,
             "job_dir": {"type": "path"},
             "phase": {"type": "str", "choices": ["all", "begin", "wait"], "default": "all"},
             "wait_seconds": {"type": "int", "default": 10},
         },
         supports_check_mode=True,
     )
+    proxy.use(module)
     image = Image(module)
     phase = module.params["phase"]
     try:

@@ -25,9 +25,22 @@ options:
     elements: dict
     required: true
   registry_logins:
-    description: Logins by registry, each with C(username) and C(password).
+    description: Logins by registry, as C(dict2items) makes a list of a mapping.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      key: {type: str, required: true, description: "The registry, as C(registry.example.org:5000)."}
+      value: {type: dict, required: true, description: C(username) and C(password).}
+  proxy:
+    description: The proxy of all downloads.
     type: dict
     default: {}
+    suboptions:
+      url: {type: str, default: "", description: "Its address, without a login."}
+      no_proxy: {type: list, elements: str, default: [], description: What is reached without it.}
+      username: {type: str, default: "", description: Its user.}
+      password: {type: str, default: "", description: Its password.}
   timeout:
     description: Seconds for one request over the network.
     type: int
@@ -68,6 +81,7 @@ answers:
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.verl_access import logins, proxy
 from ansible.module_utils.verl_container import preflight
 
 
@@ -76,11 +90,13 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "requests": {"type": "list", "elements": "dict", "required": True},
-            "registry_logins": {"type": "dict", "default": {}, "no_log": True},
+            "registry_logins": logins.ARGUMENT,
+            "proxy": proxy.ARGUMENT,
             "timeout": {"type": "int", "default": 20},
         },
         supports_check_mode=True,
     )
+    proxy.use(module)
     requests = module.params["requests"]
     for request in requests:
         if not request.get("id") or request.get("kind") not in preflight.KINDS:

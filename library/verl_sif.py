@@ -41,14 +41,23 @@ options:
     description: Decimal GB of the unpacked image; half as much again is needed for the file. V(0) skips the check.
     type: float
     default: 0
-  username:
-    description: The registry's user. Nothing of the login stays on the host.
-    type: str
-    default: ''
-  password:
-    description: The registry's password or token; handed over in the command's environment.
-    type: str
-    default: ''
+  registry_logins:
+    description: Logins by registry, as C(dict2items) makes a list of a mapping.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      key: {type: str, required: true, description: "The registry, as C(registry.example.org:5000)."}
+      value: {type: dict, required: true, description: C(username) and C(password).}
+  proxy:
+    description: The proxy of all downloads.
+    type: dict
+    default: {}
+    suboptions:
+      url: {type: str, default: "", description: "Its address, without a login."}
+      no_proxy: {type: list, elements: str, default: [], description: What is reached without it.}
+      username: {type: str, default: "", description: Its user.}
+      password: {type: str, default: "", description: Its password.}
   attempts:
     description: How often an error that may pass is tried.
     type: int
@@ -114,6 +123,7 @@ import shutil
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.verl_access import logins, proxy
 from ansible.module_utils.verl_container import cli, pull
 
 UNPACKED_AND_FILE = 1.5  # the layers are unpacked beside the file that is made of them
@@ -187,12 +197,15 @@ class Sif:
     def environment(self):
         """Return the environment of a pull: everything beside the file, no secret in an argument."""
         env = {}
+        login = logins.login_for(
+            logins.registry_of(self.want["pull_ref"] or self.want["name"]), self.want["registry_logins"]
+        )
         for tool in ("APPTAINER", "SINGULARITY"):
             env[tool + "_CACHEDIR"] = self.cache
             env[tool + "_TMPDIR"] = os.path.join(self.folder, ".tmp")
-            if self.want["username"]:
-                env[tool + "_DOCKER_USERNAME"] = self.want["username"]
-                env[tool + "_DOCKER_PASSWORD"] = self.want["password"]
+            if login:
+                env[tool + "_DOCKER_USERNAME"] = login["username"]
+                env[tool + "_DOCKER_PASSWORD"] = login["password"]
         return env
 
     def pull(self):
@@ -307,8 +320,8 @@ def main():
             "command": {"type": "str", "default": "apptainer"},
             "plain_http": {"type": "bool", "default": False},
             "size_gb": {"type": "float", "default": 0},
-            "username": {"type": "str", "default": ""},
-            "password": {"type": "str", "default": "", "no_log": True},
+            "registry_logins": logins.ARGUMENT,
+            "proxy": proxy.ARGUMENT,
             "attempts": {"type": "int", "default": 5},
             "delay": {"type": "int", "default": 10},
             "timeout": {"type": "int", "default": 7200},
@@ -317,6 +330,7 @@ def main():
         },
         supports_check_mode=True,
     )
+    proxy.use(module)
     try:
         Sif(module).run()
     except cli.CliError as error:

@@ -31,6 +31,15 @@ options:
     description: Whether the server's certificate is checked.
     type: bool
     default: true
+  proxy:
+    description: The proxy of all downloads.
+    type: dict
+    default: {}
+    suboptions:
+      url: {type: str, default: "", description: "Its address, without a login."}
+      no_proxy: {type: list, elements: str, default: [], description: What is reached without it.}
+      username: {type: str, default: "", description: Its user.}
+      password: {type: str, default: "", description: Its password.}
 attributes:
   check_mode:
     support: full
@@ -59,6 +68,7 @@ import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import fetch_url
+from ansible.module_utils.verl_access import proxy
 from ansible.module_utils.verl_container import openpgp
 
 
@@ -100,9 +110,11 @@ def main():
             "dest": {"type": "path", "required": True},
             "timeout": {"type": "int", "default": 30},
             "validate_certs": {"type": "bool", "default": True},
+            "proxy": proxy.ARGUMENT,
         },
         supports_check_mode=True,
     )
+    proxy.use(module)
     dest = module.params["dest"]
     wanted = openpgp.normal(module.params["fingerprint"])
     if len(wanted) not in (40, 64):

@@ -165,6 +165,15 @@ options:
     description: Whether an environment may be changed while processes run from it.
     type: bool
     default: false
+  proxy:
+    description: The proxy of all downloads.
+    type: dict
+    default: {}
+    suboptions:
+      url: {type: str, default: "", description: "Its address, without a login."}
+      no_proxy: {type: list, elements: str, default: [], description: What is reached without it.}
+      username: {type: str, default: "", description: Its user.}
+      password: {type: str, default: "", description: Its password.}
   action:
     description:
       - C(build) builds in the foreground. C(start) begins a build in the background, and C(wait) waits for it.
@@ -286,6 +295,7 @@ import traceback
 import uuid
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.verl_access import proxy
 from ansible.module_utils.verl_source import files, managers
 from ansible.module_utils.verl_source.build import Build, assess, check_disk, describe, disk_needed, profile_name
 from ansible.module_utils.verl_source.environment import Environment
@@ -328,6 +338,7 @@ ARGUMENTS = {
     "timeout": {"type": "int", "default": 7200},
     "index_timeout": {"type": "int", "default": 10},
     "allow_disruption": {"type": "bool", "default": False},
+    "proxy": proxy.ARGUMENT,
     "action": {"type": "str", "choices": ["build", "start", "wait"], "default": "build"},
     "build_id": {"type": "str", "default": ""},
     "wait_seconds": {"type": "int", "default": 10},
@@ -500,6 +511,7 @@ def rehearse(options, env):
 
 def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    proxy.use(module)
     options = dict(module.params)
     options["own_python"] = sys.executable
     options["prefix"] = os.path.abspath(options["prefix"])

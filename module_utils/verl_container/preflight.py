@@ -8,6 +8,7 @@ import os
 import re
 import sys
 
+from ansible.module_utils.verl_access import logins
 from ansible.module_utils.verl_container import cli, openpgp, registry, web
 
 
@@ -41,7 +42,7 @@ def registry_manifest(request, context):
     reference = request["ref"]
     name, repository, tag = registry.parse(reference)
     wanted = request.get("digest") or tag
-    login = (context.get("registry_logins") or {}).get(name)
+    login = logins.login_for(name, context.get("registry_logins") or [])
     places = []
     if name in registry.HUB:
         for mirror in list(request.get("mirrors") or []) + hub_mirrors():
@@ -67,7 +68,7 @@ def registry_manifest(request, context):
         if error.status in (401, 403):
             raise Missing(
                 "{0} refuses access to {1} ({2})".format(name, repository, error),
-                "Is the name right? A private one needs container_image_registry_username and _password",
+                "Is the name right? A private one needs a login: verl_registry_logins",
             )
         if error.status == 429:
             raise Missing(

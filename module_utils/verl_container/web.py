@@ -7,6 +7,8 @@ import time
 import urllib.error
 import urllib.request
 
+from ansible.module_utils.verl_access import proxy
+
 PASSING = (429, 500, 502, 503, 504)
 
 
@@ -56,7 +58,8 @@ def get(url, headers=None, timeout=20, attempts=3, method="GET", limit=64 * 1024
     context = ssl.create_default_context()
     if ca:
         context.load_verify_locations(ca)
-    opener = urllib.request.build_opener(_KeepLogin(), urllib.request.HTTPSHandler(context=context))
+    direct = [urllib.request.ProxyHandler({})] if proxy.bypassed(url) else []
+    opener = urllib.request.build_opener(_KeepLogin(), urllib.request.HTTPSHandler(context=context), *direct)
     for attempt in range(1, attempts + 1):
         request = urllib.request.Request(url, headers=dict(headers or {}), method=method)
         request.add_header("User-Agent", "verl-provision")

@@ -140,6 +140,8 @@ def probe(host, user, facts):
         facts["daemon_json"] = daemon_json(host, facts, user)
         return None
     _fill(facts, data)
+    if data.get("HttpProxy") or data.get("HttpsProxy"):
+        facts["proxy"] = proxy(data)
     facts["daemon_json"] = daemon_json(host, facts, user)
     facts["started_at"] = _started_at(host, facts)
     facts["daemon_json"]["newer_than_engine"] = _newer(host, facts)
@@ -165,6 +167,12 @@ def _fill(facts, data):
             str(item.get("ID")) for item in data.get("DiscoveredDevices") or [] if item.get("Source") == "cdi"
         )[:MOST],
     )
+
+
+def proxy(data):
+    """The proxy that the daemon pulls through; docker info masks its login already."""
+    names = {"http": "HttpProxy", "https": "HttpsProxy", "no_proxy": "NoProxy"}
+    return {name: text.redact(str(data.get(key) or "")) for name, key in names.items()}
 
 
 def _daemon_json_path(host, facts, user):

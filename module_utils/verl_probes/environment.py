@@ -8,6 +8,7 @@ import fcntl
 import glob
 import os
 import re
+import stat
 
 from . import text
 
@@ -116,6 +117,15 @@ def sif_images(host):
     return [os.path.join(folder, name) for name in sorted(names) if name.endswith(".sif") and name + ".json" in names]
 
 
+def huggingface_token(host):
+    """Whether the token's file is there and its owner's alone. It isn't read."""
+    path = host.file(os.path.join(host.prefix, "secrets/huggingface_token"))
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    except OSError:
+        return False
+
+
 def verl_shell(host, home):
     """The command that opens the environment, and the key of the plan that wrote it; None where it isn't there."""
     path = os.path.join(home, ".local/bin/verl-shell")
@@ -132,6 +142,8 @@ def probe(host, user):
     images = host.guard("sif_images", sif_images, host)
     if images:
         found["sif_images"] = images
+    if host.guard("huggingface_token", huggingface_token, host):
+        found["huggingface_token"] = True
     shell = host.guard("verl_shell", verl_shell, host, user["home"])
     if shell:
         found["verl_shell"] = shell

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from verl_provision import __version__, catalog, inventory, secrets, settings, wishes
+from verl_provision import __version__, access, catalog, inventory, secrets, settings, wishes
 from verl_provision.decide import cluster, preflight
 from verl_provision.decide import plan as decide
 from verl_provision.paths import ROOT
@@ -20,6 +20,7 @@ STEPS = (
     "disruption",
     "container_image",
     "verl_checkout",
+    "huggingface_token",
     "training_container",
     "source_environment",
     "verl_shell",
@@ -109,10 +110,12 @@ def collect(variables: Mapping[str, Any]) -> Given:
             given.secrets[name] = value
         elif role is None:
             given.wished[name] = value
-        elif wrong := settings.check(role, name, value):
-            given.errors.append(wrong)
-        elif role in ROLES:
-            given.settings.setdefault(role, {})[name] = settings.public(role, name, value)
+        else:
+            value, wrong = settings.read(role, name, value)
+            if wrong:
+                given.errors.append(wrong)
+            elif role in ROLES:
+                given.settings.setdefault(role, {})[name] = settings.public(role, name, value)
     return given
 
 
@@ -158,6 +161,8 @@ def plan(hostvars: Mapping[str, Mapping], run: dict[str, Any]) -> dict[str, Any]
             continue
         inputs[name]["facts"] = to_plain(looked["facts"])
         verification = {**host["settings"].get("verification", {}), "verification_script": script_hash()}
+        stamps = inputs[name]["facts"].get("stamps") or {}
+        inputs[name]["secrets"] = access.states(host["secrets"], hostvars[name], stamps)
         inputs[name]["settings"] = {**host["settings"], "verification": verification}
     for name in {(run["cluster"] or {}).get("head")} & set(inputs):
         inputs[name]["head"] = True

@@ -34,18 +34,26 @@ def role_of(variable: str) -> str | None:
     return next((role for role in specs() if variable.startswith(role + "_")), None)
 
 
-def check(role: str, variable: str, value: Any) -> Error | None:
-    """What is wrong with one setting."""
+def read(role: str, variable: str, value: Any) -> tuple[Any, Error | None]:
+    """`(the value as the role's own types have it, what is wrong with it)`."""
     spec = specs()[role].get(variable)
     if spec is None:
         near = difflib.get_close_matches(variable, specs()[role], n=1, cutoff=0.6)
         fix = f"Did you mean `{near[0]}`?" if near else f"docs/roles/{role}.md lists what the role takes."
-        return _error(variable, value, f"a variable of role {role}", fix)
-    validator = ArgumentSpecValidator({variable: {**spec, "required": False, "no_log": True}})
-    if not validator.validate({variable: value}).error_messages:
-        return None
+        return value, _error(variable, value, f"a variable of role {role}", fix)
+    outer = {name: part for name, part in spec.items() if name != "options"}
+    cast, fits = _cast(outer, value)
+    if fits and "options" in spec:  # apart: Ansible's own check raises on the options of what is no mapping
+        _, fits = _cast(spec, value)
+    if fits:
+        return value if spec["type"] == "path" else cast, None  # a path's ~ is the host's
     error = _error(variable, value, needed(spec), f"Correct `{variable}`, or leave it out.")
-    return {**error, "found": "a value"} if spec.get("no_log") else error
+    return value, {**error, "found": "a value"} if spec.get("no_log") else error
+
+
+def _cast(spec: dict[str, Any], value: Any) -> tuple[Any, bool]:
+    result = ArgumentSpecValidator({"it": {**spec, "required": False}}).validate({"it": value})
+    return result.validated_parameters.get("it"), not result.error_messages
 
 
 def needed(spec: dict[str, Any]) -> str:
@@ -61,7 +69,8 @@ def needed(spec: dict[str, Any]) -> str:
 
 def public(role: str, variable: str, value: Any) -> Any:
     """What a plan may know of a setting: of a secret, only that it is there and, in a mapping, under which names."""
-    if not specs()[role][variable].get("no_log"):
+    spec = specs()[role][variable]
+    if not any(about.get("no_log") for about in (spec, *spec.get("options", {}).values())):
         return value
     return sorted(str(name) for name in value) if isinstance(value, dict) else bool(value)
 

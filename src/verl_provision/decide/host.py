@@ -59,6 +59,7 @@ class Docker:
     started_at: float | None = None
     running: tuple[tuple[str, str], ...] = ()  # (name, id)
     swarm: bool = False
+    proxies: tuple[str, str] = ("", "")  # that the daemon pulls through, for http and https
     cdi_ready: bool = False  # it knows CDI and has a device of nvidia.com/gpu
 
 
@@ -129,6 +130,7 @@ class Host:
     stores: dict[str, Store]  # by backend
     found_container: Container | None  # of our name, in whichever engine
     sif_images: frozenset[str]
+    huggingface_token: bool  # its file is there
     shell_key: str | None  # of verl-shell; None where it isn't there
     checkout: dict[str, Any] | None
     source: dict[str, Any] | None
@@ -223,6 +225,7 @@ def read(facts: Any, world: World) -> Host:
         stores=_stores(mapping(facts.get("disk")), text(user.get("home")) or "~"),
         found_container=_container(facts.get("container")),
         sif_images=frozenset(texts(facts.get("sif_images"))),
+        huggingface_token=facts.get("huggingface_token") is True,
         shell_key=text(mapping(facts.get("verl_shell")).get("key")),
         checkout=facts.get("verl_checkout") if isinstance(facts.get("verl_checkout"), dict) else None,
         source=facts.get("source_environment") if isinstance(facts.get("source_environment"), dict) else None,
@@ -357,7 +360,7 @@ def _podman_lacks(podman: dict[str, Any], specs: tuple[str, ...]) -> str:
 def _docker(docker: dict[str, Any]) -> Docker:
     if docker.get("installed") is not True:
         return Docker(reason=text(docker.get("reason")))
-    config = mapping(docker.get("daemon_json"))
+    config, proxy = mapping(docker.get("daemon_json")), mapping(docker.get("proxy"))
     return Docker(
         installed=True,
         version=text(docker.get("version")),
@@ -369,6 +372,7 @@ def _docker(docker: dict[str, Any]) -> Docker:
         cdi_ready=docker.get("cdi") is True
         and any(device.startswith("nvidia.com/gpu") for device in texts(docker.get("cdi_devices"))),
         swarm=docker.get("swarm") is True,
+        proxies=(text(proxy.get("http")) or "", text(proxy.get("https")) or ""),
         live_restore=docker.get("live_restore") is True,
         gpus_flag=flag(docker.get("gpus_flag")),
         cgroup_driver=text(docker.get("cgroup_driver")),

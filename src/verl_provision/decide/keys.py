@@ -6,7 +6,17 @@ from typing import Any
 
 # How a step goes about it, not what it brings about.
 NOT_CONTENT = frozenset(
-    {"become", "state_dir", "allowed", "because", "disruption_allowed", "allow_disruption", "nodes", "node_key"}
+    {
+        "become",
+        "state_dir",
+        "allowed",
+        "because",
+        "disruption_allowed",
+        "allow_disruption",
+        "nodes",
+        "node_key",
+        "set_proxy",
+    }
 )
 SAME_GPUS = {"gpus_all": "all", "runtime_env": "all"}  # two ways to ask for the same devices
 

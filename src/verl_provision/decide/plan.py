@@ -24,14 +24,17 @@ class Memory:
     wishes: dict[str, tuple[Wishes, list[dict[str, Any]], Any]] = field(default_factory=dict)
 
 
-def plan_host(facts: Any, wishes: Any, catalog: Any, settings: Any = None, wish_errors: Any = None) -> dict[str, Any]:
-    """The plan of one host, with `rejected`, `runners_up` and `unlocks` in it."""
-    plan, decision, _ = _plan(facts, wishes, _world(catalog), settings, wish_errors, Memory())
+def plan_host(
+    facts: Any, wishes: Any, catalog: Any, settings: Any = None, wish_errors: Any = None, secrets: Any = None
+) -> dict[str, Any]:
+    """The plan of one host, with `rejected`, `runners_up` and `unlocks` in it. `secrets` is `{name: new|kept}`."""
+    given = {"settings": settings, "wish_errors": wish_errors, "secrets": secrets}
+    plan, decision, _ = _plan(facts, wishes, _world(catalog), given, Memory())
     return {**plan, **_told(decision)}
 
 
 def plan_fleet(inputs: Any, catalog: Any, planners: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The plans of `{host: {facts, wishes, settings, wish_errors, head}}`; what was turned down, once per decision.
+    """The plans of `{host: {facts, wishes, settings, wish_errors, secrets, head}}`; what was turned down, once each.
 
     `planners` is filled with those of the hosts that fit, by name, for what is decided over several hosts.
     """
@@ -39,15 +42,7 @@ def plan_fleet(inputs: Any, catalog: Any, planners: dict[str, Any] | None = None
     known, memory = _world(catalog), Memory()
     for name, given in mapping(inputs).items():
         given = mapping(given)
-        plan, decision, planner = _plan(
-            given.get("facts"),
-            given.get("wishes"),
-            known,
-            given.get("settings"),
-            given.get("wish_errors"),
-            memory,
-            given.get("head") is True,
-        )
+        plan, decision, planner = _plan(given.get("facts"), given.get("wishes"), known, given, memory)
         if planners is not None and planner:
             planners[name] = planner
         fleet["hosts"][name] = plan
@@ -70,16 +65,10 @@ def _told(decision: Decision) -> dict[str, Any]:
 
 
 def _plan(
-    facts: Any,
-    raw_wishes: Any,
-    known: World,
-    settings: Any,
-    wish_errors: Any,
-    memory: Memory,
-    head: bool = False,
+    facts: Any, raw_wishes: Any, known: World, given: dict[str, Any], memory: Memory
 ) -> tuple[dict[str, Any], Decision, stepping.Planner | None]:
     try:
-        return _plan_or_raise(facts, raw_wishes, known, settings, wish_errors, memory, head)
+        return _plan_or_raise(facts, raw_wishes, known, given, memory)
     except Exception as error:  # the last net; tests show that no input of the schemas' shape meets it
         found = f"{type(error).__name__}: {error}"[:300]
         problem = {
@@ -94,10 +83,10 @@ def _plan(
 
 
 def _plan_or_raise(
-    facts: Any, raw_wishes: Any, known: World, settings: Any, wish_errors: Any, memory: Memory, head: bool
+    facts: Any, raw_wishes: Any, known: World, given: dict[str, Any], memory: Memory
 ) -> tuple[dict[str, Any], Decision, stepping.Planner | None]:
     wishes, errors, same = _read_wishes(raw_wishes, memory)
-    errors = [*items(wish_errors), *errors]
+    errors = [*items(given.get("wish_errors")), *errors]
     if errors or not isinstance(facts, dict) or not facts:
         decision = Decision(errors=[_wish_error(error) for error in errors] or [no_facts(facts)])
         return _assemble(decision, decision.id, None, stepping.Steps()), decision, None
@@ -105,7 +94,9 @@ def _plan_or_raise(
     decision, name = _remembered(host, wishes, same, known, memory)
     if not decision.ok:
         return _assemble(decision, name, wishes, stepping.Steps()), decision, None
-    planner = stepping.plan(hosts.served_by(host, decision.backend), wishes, decision, known, mapping(settings), head)
+    settings, secrets = mapping(given.get("settings")), mapping(given.get("secrets"))
+    seen = hosts.served_by(host, decision.backend)
+    planner = stepping.plan(seen, wishes, decision, known, settings, secrets, given.get("head") is True)
     return _assemble(decision, name, wishes, planner.out), decision, planner
 
 

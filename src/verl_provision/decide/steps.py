@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from verl_provision.decide import backend, daemon_json, disruption, idle, releases, verification, versions
+from verl_provision.decide import backend, daemon_json, disruption, idle, proxy, releases, verification, versions
 from verl_provision.decide.decision import Decision
 from verl_provision.decide.host import Host
-from verl_provision.decide.junk import mapping, text, texts
+from verl_provision.decide.junk import items, mapping, text, texts
 from verl_provision.decide.keys import step_key
 from verl_provision.decide.wanted import Wishes
 from verl_provision.decide.world import Release, World
@@ -16,6 +16,8 @@ REPOSITORY = "https://github.com/verl-project/verl.git"
 TORCH_INDEX = "https://download.pytorch.org/whl"
 DOCKER_APT = "https://download.docker.com/linux"
 TOOLKIT_REPOSITORY = "https://nvidia.github.io/libnvidia-container"
+TOKEN = "verl_huggingface_token"
+SECRETS = "/run/verl-secrets"  # in the container
 SHELL = ".local/bin/verl-shell"  # in the login user's home
 SHM_SIZE = "10g"  # the write-up's; the role raises it to what Ray wants
 
@@ -45,15 +47,18 @@ class Planner:
         decision: Decision,
         world: World,
         settings: dict[str, Any],
+        secrets: dict[str, Any],
         head: bool = False,
     ):
         self.host, self.wishes, self.decision, self.world = host, wishes, decision, world
         self.head = head  # of a Ray cluster
-        self.settings = settings
+        self.settings, self.secrets = settings, secrets
         self.prefix = expand(wishes.prefix, host)
         self.state_dir = expand(wishes.state_dir, host)
         self.become = decision.choice.become
         self.idle, self.busy = idle.idle(host, wishes)
+        self.token = bool(secrets.get(TOKEN)) or host.huggingface_token
+        self.blocked: str | None = None  # why no image can be pulled now
         self.shm_mb: int | None = None  # what the container's /dev/shm must have; MiB
         self.out = Steps()
 
@@ -98,7 +103,9 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "verl_checkout": (),
     "training_container": (
         "docker_engine", "nvidia_container_toolkit", "disruption", "container_image", "verl_checkout",
+        "huggingface_token",
     ),
+    "huggingface_token": (),
     "source_environment": ("verl_checkout",),
     "verl_shell": (),
     "ray_cluster": (
@@ -109,11 +116,18 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 
 def plan(
-    host: Host, wishes: Wishes, decision: Decision, world: World, settings: dict[str, Any], head: bool = False
+    host: Host,
+    wishes: Wishes,
+    decision: Decision,
+    world: World,
+    settings: dict[str, Any],
+    secrets: dict[str, Any],
+    head: bool = False,
 ) -> Planner:
     """The steps (`out`) of a host whose decision is made; `head`: Ray's head runs there."""
-    planner = Planner(host, wishes, decision, world, plain_settings(settings), head)
+    planner = Planner(host, wishes, decision, world, plain_settings(settings), secrets, head)
     if decision.backend == "source":
+        huggingface_token(planner)
         source_environment(planner)
     else:
         container_path(planner)
@@ -267,6 +281,7 @@ def container_path(planner: Planner) -> None:
         request = "cdi"
     image_args = container_image(planner)
     checkout = verl_checkout(planner)
+    huggingface_token(planner)
     if planner.decision.backend == "apptainer":
         # No container stays: every command starts in the image, through verl-shell, with the checkout mounted.
         planner.out.content["image"] = f"{image_args['pull_ref']}@{image_args['digest']}"
@@ -288,6 +303,7 @@ def docker_engine(planner: Planner) -> str:
         manage_daemon_json={},
         registry_mirrors=[],
         insecure_registries=[],
+        set_proxy=False,
     )
     wanted = {**mapping(args["manage_daemon_json"])}
     for name, key in (("registry_mirrors", "registry-mirrors"), ("insecure_registries", "insecure-registries")):
@@ -295,6 +311,8 @@ def docker_engine(planner: Planner) -> str:
             wanted[key] = args[name]
     docker, table = host.docker, planner.world.daemon_json
     change = daemon_json.classify(docker.daemon_json, wanted, docker.version, table)
+    pulls = proxy_for_pulls(planner)
+    args["set_proxy"] = bool(pulls) and planner.blocked is None
     if choice.install_engine:
         reason = "Docker is not installed" if not docker.installed else "Docker does not answer"
         planner.add("docker_engine", reason, args)
@@ -302,6 +320,9 @@ def docker_engine(planner: Planner) -> str:
     settled = planner.stamp("docker_engine") == step_key("docker_engine", args)
     late = _waiting(planner, wanted, settled)
     needs = daemon_json.heaviest([change["action"], *late.values()])
+    if args["set_proxy"]:
+        planner.add("docker_engine", pulls, args)
+        return daemon_json.RESTART_IDLE
     if not wanted or (settled and not change["keys"]):
         return needs
     reason = f"daemon.json lacks {', '.join(change['keys'])}"
@@ -311,6 +332,44 @@ def docker_engine(planner: Planner) -> str:
         return daemon_json.NOTHING
     planner.add("docker_engine", reason, args)
     return needs
+
+
+def proxy_for_pulls(planner: Planner) -> str:
+    """Why the daemon has to be given the proxy, '' where it needs none. That takes a restart: not on a busy host."""
+    host, wishes = planner.host, planner.wishes
+    args, there = wanted_image(planner)
+    registry = proxy.registry_of(args["pull_ref"])
+    if not wishes.proxy or there or proxy.direct(registry, wishes.no_proxy):
+        return ""
+    if "proxies" in host.docker.daemon_json or proxy.daemon_has(host.docker, wishes.proxy):
+        return ""  # the site's own in daemon.json comes before any other: it's used as it is
+    why = f"Docker's daemon is to reach {registry} through {wishes.proxy}"
+    fresh = planner.decision.choice.install_engine and not host.docker.installed
+    if not host.rights:
+        planner.out.warnings.append(
+            {
+                "rule": "rights",
+                "message": f"{why}, which {host.user} may not set",
+                "fix": "Have an administrator do it (docs/mirrors.md), or set verl_mirror_registry.",
+            }
+        )
+        return ""
+    if planner.idle or wishes.disrupt or fresh:
+        return why
+    planner.blocked = f"{why}, which takes a restart; {'; '.join(planner.busy)}"
+    if host.verification.get("passed_at"):
+        planner.defer("docker_engine", disruption.RESTART, disruption.RESTART, planner.blocked)
+        return why
+    planner.out.errors.append(
+        {
+            "rule": "proxy",
+            "found": planner.blocked,
+            "needed": "an idle host, or a registry that is reached without the proxy",
+            "where": "verl_proxy",
+            "fix": "Wait until it is idle, set verl_allow_disruption, or set verl_mirror_registry and verl_no_proxy.",
+        }
+    )
+    return why
 
 
 def _waiting(planner: Planner, wanted: dict[str, Any], settled: bool) -> dict[str, str]:
@@ -471,8 +530,8 @@ def pull_reference(image: Any, wishes: Wishes, engine: str | None = "docker") ->
     return name if image.registry == "docker.io" and engine == "docker" else f"{image.registry}/{name}"
 
 
-def container_image(planner: Planner) -> dict[str, Any]:
-    """Pull what isn't there."""
+def wanted_image(planner: Planner) -> tuple[dict[str, Any], bool]:
+    """The step's arguments, and whether the image is on the host."""
     host, decision = planner.host, planner.decision
     image = decision.candidate.image
     pull_ref = pull_reference(image, planner.wishes, decision.backend)
@@ -491,8 +550,18 @@ def container_image(planner: Planner) -> dict[str, Any]:
         there = args["file"] in host.sif_images
     if decision.backend != "docker":
         there = there and planner.stamp("container_image") == step_key("container_image", args)
-    if not there:
-        wanted = f"{pull_ref}@{image.digest}" if image.digest else pull_ref
+    return args, bool(there)
+
+
+def container_image(planner: Planner) -> dict[str, Any]:
+    """Pull what isn't there."""
+    args, there = wanted_image(planner)
+    if there:
+        return args
+    wanted = f"{args['pull_ref']}@{args['digest']}" if args["digest"] else args["pull_ref"]
+    if planner.blocked:
+        planner.defer("container_image", f"pull {wanted}", disruption.RESTART, planner.blocked)
+    else:
         planner.add("container_image", f"{wanted} is not on the host", args)
     return args
 
@@ -561,8 +630,14 @@ def training_container(planner: Planner, image: dict[str, Any], checkout: dict[s
         shm_size=SHM_SIZE,
         become=planner.become,
         extra_args=[],
+        env={},
+        volumes=[],
+        pypi_index=wishes.mirrors.get("pypi") or "",
         disruption_allowed=planner.wishes.disrupt,
     )
+    args["env"] = {**container_env(planner), **mapping(args["env"])}
+    if planner.token:
+        args["volumes"] = [*items(args["volumes"]), f"{planner.prefix}/secrets:{SECRETS}:ro"]
     if any(defect.get("id") == "entrypoint" for defect in decision.candidate.image.defects):
         # The image's ENTRYPOINT is a server: `sleep infinity` would become its argument.
         args["extra_args"] = ["--entrypoint=", *args["extra_args"]]
@@ -575,6 +650,9 @@ def training_container(planner: Planner, image: dict[str, Any], checkout: dict[s
     reason = _container_reason(planner, key)
     if not reason:
         return
+    if planner.blocked:
+        planner.defer("training_container", "recreate", disruption.RESTART, planner.blocked)
+        return
     if in_use(planner):
         planner.defer(
             "training_container",
@@ -586,6 +664,15 @@ def training_container(planner: Planner, image: dict[str, Any], checkout: dict[s
     disturbs = "recreate" if container and container.running else "none"
     planner.add("training_container", reason, args, disturbs)
     planner.out.steps["training_container"]["key"] = key
+
+
+def container_env(planner: Planner) -> dict[str, str]:
+    """What verl in the container is told of the outside."""
+    endpoint = planner.wishes.mirrors.get("huggingface")
+    return {
+        **({"HF_ENDPOINT": endpoint} if endpoint else {}),
+        **({"HF_TOKEN_PATH": f"{SECRETS}/huggingface_token"} if planner.token else {}),
+    }
 
 
 def mebibytes(size: Any) -> int | None:
@@ -609,6 +696,24 @@ def _container_reason(planner: Planner, key: str) -> str:
     return ""
 
 
+# ---- the token
+
+
+def token_path(planner: Planner) -> str:
+    """Where the host keeps it."""
+    return f"{planner.prefix}/secrets/huggingface_token"
+
+
+def huggingface_token(planner: Planner) -> None:
+    """Keep a token that is given; one that isn't given any more stays where it is."""
+    state = planner.secrets.get(TOKEN)
+    if state is None or (state == "kept" and planner.host.huggingface_token):
+        return
+    path = token_path(planner)
+    reason = f"{path} holds another token" if planner.host.huggingface_token else f"there is no token at {path}"
+    planner.add("huggingface_token", reason, planner.args("huggingface_token", path=path))
+
+
 # ---- the command that opens the environment
 
 
@@ -627,9 +732,14 @@ def verl_shell(planner: Planner) -> None:
         image=f"{planner.prefix}/images/{planner.decision.candidate.image.id}.sif" if apptainer else "",
         binds=[f"{planner.prefix}/src:/workspace/verl"] if apptainer else [],
         gpu=planner.decision.profile == "gpu",
+        env={},
     )
     if planner.head:
         args["ray"] = f"{wishes.container}-ray"
+    if backend_name in ("source", "apptainer"):  # a container has it already
+        args["env"] = {**container_env(planner), **({"HF_TOKEN_PATH": token_path(planner)} if planner.token else {})}
+    if apptainer and planner.token:
+        args["binds"] = [*args["binds"], f"{planner.prefix}/secrets"]
     planner.out.shell = str(args["path"])
     key = step_key("verl_shell", args)
     usual = args["path"] == f"{host.home.rstrip('/')}/{SHELL}"

@@ -34,6 +34,8 @@ class Wishes:
     source_manager: str
     commit: str | None
     mirrors: dict[str, str | None]
+    proxy: str | None
+    no_proxy: tuple[str, ...]
 
 
 def read(raw: Any) -> tuple[Wishes, list[dict[str, Any]]]:
@@ -68,4 +70,6 @@ def read(raw: Any) -> tuple[Wishes, list[dict[str, Any]]]:
             for name, value in values.items()
             if name.startswith("verl_mirror_")
         },
+        proxy=values["verl_proxy"],
+        no_proxy=tuple(values["verl_no_proxy"]),
     ), errors

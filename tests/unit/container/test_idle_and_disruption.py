@@ -124,7 +124,14 @@ def test_it_is_done_where_it_is_allowed(module, docker):
     docker.says(["ps"], out=f"{ID}\tjob\tother\n").says(["info"], out=INFO)
     docker.systemctl.says(["restart", "docker"])
     assert module("verl_disruption", {"action": "restart", "allowed": True})["changed"]
-    assert docker.systemctl.calls == [["restart", "docker"]]
+    assert docker.systemctl.calls[1:] == [["restart", "docker"]]
+
+
+def test_a_unit_with_another_file_beside_it_is_read_again_first(module, docker):
+    docker.says(["ps"], out="").says(["info"], out=INFO)
+    docker.systemctl.says(["show"], out="yes\n").says(["daemon-reload"]).says(["restart", "docker"])
+    assert module("verl_disruption", {"action": "restart"})["changed"]
+    assert docker.systemctl.calls[1:] == [["daemon-reload"], ["restart", "docker"]]
 
 
 def test_check_mode_does_nothing(module, docker):
@@ -162,7 +169,7 @@ def test_the_start_limit_is_reset(module, docker):
     said = "Job for docker.service failed. start-limit-hit"
     docker.systemctl.says(["restart", "docker"], err=said, rc=1, times=1).says(["reset-failed"]).says(["restart"])
     assert module("verl_disruption", {"action": "restart"})["changed"]
-    assert docker.systemctl.calls == [
+    assert docker.systemctl.calls[1:] == [
         ["restart", "docker"],
         ["reset-failed", "docker", "docker.socket"],
         ["restart", "docker"],

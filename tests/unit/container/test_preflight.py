@@ -143,7 +143,7 @@ def test_a_registry_that_stays_down_is_said_so(ask, server):
     ("ref", "says", "fix"),
     [
         ("{}/open/verl:nope", "no tag nope in open/verl", "verl_image"),
-        ("{}/private/verl:x", "refuses access", "container_image_registry_username"),
+        ("{}/private/verl:x", "refuses access", "verl_registry_logins"),
         ("127.0.0.1:1/open/verl:x", "connection refused", "verl_mirror_registry"),
         ("no-such-host.invalid/open/verl:x", "can't be resolved", "verl_proxy"),
     ],

@@ -173,9 +173,15 @@ def test_a_job_of_a_process_that_died_is_started_anew(lib, tmp_path):
     assert lib.read(str(path))["alive"] is False
 
 
+LOGINS = [
+    {"key": "other:5000", "value": {"username": "x", "password": "x"}},
+    {"key": "mirror:5000", "value": {"username": "u", "password": "hunter2-canary"}},
+]
+
+
 def test_the_password_goes_in_by_standard_input_and_stays_nowhere(module, fake, tmp_path):
     docker = fake("docker").says(["images"]).says(["login"], err="Error: unauthorized: bad hunter2-canary", rc=1)
-    args = {**ARGS, "username": "u", "password": "hunter2-canary", "job_dir": str(tmp_path / "jobs")}
+    args = {**ARGS, "registry_logins": LOGINS, "job_dir": str(tmp_path / "jobs")}
     answer = module("verl_image", args)
     assert answer["failed"]
     assert "hunter2-canary" not in json.dumps(answer)
@@ -188,7 +194,7 @@ def test_the_login_goes_away_with_the_pull(module, fake, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     docker = fake("docker").says(["images"]).says(["login"]).says(["pull"], out="unauthorized: no\n", rc=1)
-    args = {**ARGS, "username": "u", "password": "hunter2-canary", "job_dir": str(tmp_path / "jobs")}
+    args = {**ARGS, "registry_logins": LOGINS, "job_dir": str(tmp_path / "jobs")}
     answer = module("verl_image", args)
     assert answer["failed"]
     assert len(docker.called("pull")) == 1

@@ -84,7 +84,7 @@ def test_an_error_that_passes_is_tried_again_and_another_is_told(sif):
 
 
 def test_a_password_is_in_no_argument(sif):
-    sif(username="me", password="canary")
+    sif(registry_logins=[{"key": "docker.io", "value": {"username": "me", "password": "canary"}}])
     assert "canary" not in " ".join(sif.calls())
     assert "APPTAINER_DOCKER_PASSWORD=canary" in sif.environment()
 

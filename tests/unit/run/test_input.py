@@ -30,6 +30,8 @@ def refusal(**variables):
         ({"docker_engine_source": "dockr"}, "docker_engine_source", "one of docker, distro", "Correct"),
         ({"training_container_volumes": {"a": 1}}, "training_container_volumes", "a list", "Correct"),
         ({"container_image_attempts": "many"}, "container_image_attempts", "a whole number", "Correct"),
+        ({"docker_engine_proxy": 3}, "docker_engine_proxy", "a mapping", "Correct"),
+        ({"docker_engine_proxy": {"urll": "http://x"}}, "docker_engine_proxy", "a mapping", "Correct"),
         ({"run_report_direktory": "x"}, "run_report_direktory", "role run_report", "`run_report_directory`?"),
     ],
 )
