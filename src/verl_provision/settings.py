@@ -11,7 +11,7 @@ from verl_provision.paths import ROOT
 from verl_provision.wishes import Error, shown
 
 ROLES = ROOT / "roles"
-RESULT = "_result"  # what a role leaves behind carries its name too
+RESULT = ("_result", "_ready")  # what a role leaves behind carries its name too
 
 
 @lru_cache(maxsize=1)
