@@ -43,7 +43,9 @@ def test_a_role_s_variable_is_refused_by_name(variables, named, needed, fix):
 
 
 def test_what_a_role_leaves_behind_is_no_setting():
-    given = fleet.collect({"training_container_result": {"changed": True}, "docker_engine_result": 1, "ray_cluster_ready": {}})
+    given = fleet.collect(
+        {"training_container_result": {"changed": True}, "docker_engine_result": 1, "ray_cluster_ready": {}}
+    )
     assert (given.settings, given.errors) == ({}, [])
 
 
