@@ -62,8 +62,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True  # whatever happens below, the other side sees it as the registry's
         with suppress(OSError, http.client.HTTPException):
             upstream = http.client.HTTPConnection(network.registry(), timeout=30)
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP}
-            upstream.request(self.command, self.path, headers=headers)
+            upstream.putrequest(self.command, self.path, skip_accept_encoding=True)
+            for name, value in self.headers.items():  # docker's client gives several Accept headers
+                if name.lower() not in HOP:
+                    upstream.putheader(name, value)
+            upstream.endheaders()
             answer = upstream.getresponse()
             self._answer(answer.status, dict(answer.getheaders()) | {"Connection": "close"})
             while self.command == "GET" and (part := answer.read1(1 << 16)):
