@@ -53,7 +53,7 @@ def reason(error):
     return str(inner)
 
 
-def get(url, headers=None, timeout=20, attempts=3, method="GET", limit=64 * 1024 * 1024, sleep=time.sleep, ca=None):
+def get(url, headers=None, timeout=20, attempts=5, method="GET", limit=64 * 1024 * 1024, sleep=time.sleep, ca=None):
     """Fetch a URL; raises WebError. Statuses that pass are tried again. `ca` is a file to trust besides."""
     context = ssl.create_default_context()
     if ca:

@@ -129,7 +129,7 @@ def test_a_digest_is_looked_up(ask, server):
 
 
 def test_limits_and_hiccups_are_waited_out(ask, server):
-    server.faults["/v2/open"] = [429, 503]
+    server.faults["/v2/open"] = [429, 503, 429, 503]
     assert ask("registry_manifest", ref=f"{server.address}/open/verl:x")["ok"]
 
 
