@@ -187,6 +187,15 @@ class Disruption:
             time.sleep(2)  # the second and last try; systemd counts starts within seconds
             systemctl("restart", unit)
 
+    def wait_for_live_restore(self):
+        """Wait until a reload switched live-restore on: dockerd reads its settings after systemctl came back."""
+        end = time.time() + self.want["timeout"]
+        while True:
+            info = self.wait()
+            if info.get("LiveRestoreEnabled") or time.time() > end:
+                return info
+            time.sleep(1)  # polled, with a deadline
+
     def wait(self):
         """Wait until the engine answers and knows the expected runtimes."""
         end = time.time() + self.want["timeout"]
@@ -220,7 +229,7 @@ class Disruption:
     def live_restore_restart(self):
         """Restart under containers that keep running; never go on where one would not."""
         self.reload()
-        info = self.wait()
+        info = self.wait_for_live_restore()
         if not info.get("LiveRestoreEnabled"):
             raise cli.CliError(
                 "live-restore is not in effect after a reload, so a restart would end the running containers. "

@@ -179,10 +179,17 @@ def test_the_start_limit_is_reset(module, docker):
 def test_live_restore_is_looked_at_before_the_restart(module, docker):
     docker.says(["info"], out={**INFO, "LiveRestoreEnabled": False})
     docker.systemctl.says(["is-active"]).says(["reload", "docker"])
-    answer = module("verl_disruption", {"action": "live_restore_restart"})
+    answer = module("verl_disruption", {"action": "live_restore_restart", "timeout": 0})
     assert answer["failed"]
     assert "Nothing was restarted" in answer["msg"]
     assert not docker.systemctl.called("restart")
+
+
+def test_a_dockerd_that_reads_its_settings_late_is_waited_for(module, docker):
+    docker.says(["info"], out={**INFO, "LiveRestoreEnabled": False}, times=1).says(["info"], out=INFO)
+    docker.says(["ps"], out="")
+    docker.systemctl.says(["is-active"]).says(["reload", "docker"]).says(["restart"])
+    assert module("verl_disruption", {"action": "live_restore_restart"})["changed"]
 
 
 def test_containers_keep_their_processes_or_it_is_an_error(module, docker):
