@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from verl_provision.docs import daemon_json, decision_table, roles, wishes
+from verl_provision.docs import daemon_json, decision_table, faults, roles, wishes
 
 ROOT = Path(__file__).resolve().parents[3]
-WRITERS = (roles, wishes, daemon_json, decision_table)
+WRITERS = (roles, wishes, daemon_json, faults, decision_table)
 
 
 def pages() -> dict[Path, str]:
