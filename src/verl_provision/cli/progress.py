@@ -18,6 +18,7 @@ PHASES = {
     "Make the changes take effect": "effect",
     "Pull the image": "image",
     "Check verl out": "verl",
+    "Keep the Hugging Face token": "token",
     "Start the training container": "container",
     "Build the source environment": "environment",
     "Install verl-shell": "shell",
