@@ -591,7 +591,8 @@ def verl_checkout(planner: Planner) -> dict[str, Any]:
     commit, tag = text(found.get("commit")) or "", text(found.get("tag"))
     if tag == wanted or (commit and commit.startswith(wanted) and len(wanted) >= 7):
         return args
-    if planner.stamp("verl_checkout") == step_key("verl_checkout", args) and not tag:
+    left = text(mapping(planner.host.stamps.get("verl_checkout")).get("commit")) or commit
+    if planner.stamp("verl_checkout") == step_key("verl_checkout", args) and not tag and left == commit:
         return args  # a tag that a shallow clone doesn't show
     if in_use(planner):
         container = planner.host.container

@@ -16,6 +16,7 @@ def gpu_host():
     facts["engines"]["docker"]["runtimes"] = ["nvidia", "runc"]
     facts["engines"]["docker"]["daemon_json"] = {"path": "/etc/docker/daemon.json", "parsed": KEYS, "error": None}
     facts["stamps"]["training_container"]["id"] = facts["container"]["id"]
+    facts["stamps"]["verl_checkout"]["commit"] = facts["verl_checkout"]["commit"]
     assert work(facts, SETTINGS) == set()
     return facts
 
@@ -51,6 +52,12 @@ BY_HAND = [  # (what somebody did, where it shows, what it is now, the step that
     ("an old toolkit", "toolkit.version", "1.13.5", "nvidia_container_toolkit"),
     ("the image removed", "images", [], "container_image"),
     ("the checkout moved", "verl_checkout.tag", "v0.4.1", "verl_checkout"),
+    (
+        "a commit on top of the checkout",
+        "verl_checkout",
+        {"path": "/home/user/verl/src", "commit": "d" * 40, "tag": None, "dirty": False},
+        "verl_checkout",
+    ),
     ("the checkout removed", "verl_checkout", None, "verl_checkout"),
     ("the container stopped", "container.running", False, "training_container"),
     ("the container removed", "container", None, "training_container"),
