@@ -35,7 +35,7 @@ def run_script(path, interpreter=sys.executable, **arguments):
 def test_it_sees_what_the_module_sees(interpreter):
     host = HOSTS / "h100x8_550"
     path = f"{host / 'bin'}:{os.environ['PATH']}"
-    arguments = {"probe_root": str(host / "tree"), "gather": ["nvidia", "stamps", "disk"]}
+    arguments = {"probe_root": str(host / "tree"), "gather": ["nvidia", "stamps", "disk"], "command_timeout": 60}
     by_script, by_module = run_script(path, interpreter, **arguments), run_module(path, **arguments)
     assert by_script["changed"] is False and len(by_script["facts"]["nvidia"]["gpus"]) == 8
     for facts in (by_script["facts"], by_module["facts"]):
