@@ -30,8 +30,10 @@ KEPT = {
     "gpu-580": {"/home/ops/verl/secrets/huggingface_token", "/etc/verl-provision/docker-proxy.env"},
     "cpu": {"/home/alice/verl/secrets/huggingface_token"},
 }
-# What a container is asked to hold in its environment is there: the engine has to know it, too.
-ENGINE = "/var/lib/docker/containers/"
+# Docker's and containerd's own records, root's alone: they have what a container is asked to hold in its environment, and
+# the daemon's own environment, the proxy in it.
+ENGINE = ("/var/lib/docker/containers/", "/var/lib/containerd/", "/run/containerd/")
+ENGINE_KNOWS = ("wandb", "proxy")
 
 
 class Sampler(threading.Thread):
@@ -186,6 +188,10 @@ def test_no_report_plan_or_file_of_the_controller_has_a_secret(first):
 def test_no_other_file_of_the_host_has_a_secret(first, name):
     found = files_with_canary(name)
     assert {path for path in found if not path.startswith(ENGINE)} == KEPT[name]
+    others = " ".join(f"-e {form}" for form in [*(CANARY[one] for one in CANARY if one not in ENGINE_KNOWS), *CODED])
+    for path in found - KEPT[name]:
+        assert hosts.exec(name, f"cat {path}", user="nobody", check=False).rc != 0, path
+        assert hosts.exec(name, f"grep -caF {others} {path}", check=False).out.strip() == "0", path
     for path in KEPT[name]:
         assert hosts.exec(name, f"stat -c %a {path}").out.strip() == "600"
 
