@@ -30,8 +30,8 @@ KEPT = {
     "gpu-580": {"/home/ops/verl/secrets/huggingface_token", "/etc/verl-provision/docker-proxy.env"},
     "cpu": {"/home/alice/verl/secrets/huggingface_token"},
 }
-# Docker's and containerd's own records, root's alone: they have what a container is asked to hold in its environment, and
-# the daemon's own environment, the proxy in it.
+# Docker's and containerd's own records, root's alone: they have what a container is asked to hold in its environment,
+# and the daemon's own environment, the proxy in it.
 ENGINE = ("/var/lib/docker/containers/", "/var/lib/containerd/", "/run/containerd/")
 ENGINE_KNOWS = ("wandb", "proxy")
 
