@@ -16,8 +16,8 @@ from lab.snapshot import snapshot
 
 pytestmark = pytest.mark.lab
 
-GPU_HOSTS = [host for host in topology.HOSTS.values() if host.machine]
-WITH_DOCKER = [host for host in topology.HOSTS.values() if host.docker]
+HOSTS = [host for host in topology.HOSTS.values() if host.default]  # those that are up for these tests
+GPU_HOSTS = [host for host in HOSTS if host.machine]
 PACKAGES = (
     "nvidia-container-toolkit",
     "nvidia-container-toolkit-base",
@@ -62,12 +62,12 @@ def add_toolkit_source(host: str) -> None:
     hosts.exec(host, f"echo {shlex.quote(line)} > {SOURCE}")
 
 
-@pytest.mark.parametrize("host", topology.HOSTS.values(), ids=named(topology.HOSTS.values()))
+@pytest.mark.parametrize("host", HOSTS, ids=named(HOSTS))
 def test_hosts_run_systemd_without_a_failed_unit(host):
     assert hosts.exec(host.name, "systemctl is-system-running", check=False).out.strip() == "running"
 
 
-@pytest.mark.parametrize("host", topology.HOSTS.values(), ids=named(topology.HOSTS.values()))
+@pytest.mark.parametrize("host", HOSTS, ids=named(HOSTS))
 def test_ssh_opens_with_the_inventory_and_the_rights_are_as_planned(host):
     inventory = yaml.safe_load((settings.INVENTORY / "hosts.yml").read_text())["all"]
     variables = inventory["vars"]
