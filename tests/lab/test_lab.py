@@ -111,6 +111,10 @@ def test_the_spare_starts_bare():
     assert hosts.exec("spare", "dpkg -l docker.io", check=False).rc != 0
 
 
+def test_a_user_without_rights_may_mount_a_proc_of_his_own():
+    assert hosts.exec("cpu", "unshare --user --map-root-user --pid --fork --mount-proc true", user="alice").rc == 0
+
+
 def lab_in(folder, *command):
     """One of the lab's commands from a checkout in `folder`, for a lab of another name."""
     environment = {**os.environ, "VERL_LAB_NAME": f"{settings.NAME}beside"}

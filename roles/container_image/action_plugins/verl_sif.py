@@ -36,6 +36,6 @@ class ActionModule(ActionBase):
         return {key: value for key, value in job.items() if key not in ("ansible_job_id", "results_file", "started")}
 
     def _status(self, jid, mode, task_vars):
-        args = {"jid": jid, "mode": mode}
+        args = {"jid": jid, "mode": mode, "_async_dir": self.get_shell_option("async_dir", default="~/.ansible_async")}
         found = self._execute_module(module_name="ansible.legacy.async_status", module_args=args, task_vars=task_vars)
         return {"ansible_job_id": jid, **found}

@@ -3,8 +3,13 @@
 import fcntl
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 DIGEST = "sha256:" + "a" * 64
 APPTAINER = """#!/bin/sh
@@ -116,3 +121,23 @@ def test_a_pull_that_runs_is_looked_at_from_outside(sif):
     assert seen["pulling"] is True
     assert seen["progress"] == "2.5 MB downloaded, 7.0 MB unpacked, 1.2 MB of the file written"
     assert sif.calls() == []
+
+
+def test_a_play_pulls_in_the_background_and_waits_for_the_answer(sif):
+    program = Path(sys.executable).parent / "ansible"
+    args = {"file": str(sif.file), "name": "docker.io/verlai/verl:x", "digest": DIGEST, "delay": 0, "wait_seconds": 1}
+    plugins = REPOSITORY / "roles/container_image/action_plugins"
+    done = subprocess.run(
+        [program, "localhost", "-m", "verl_sif", "-a", json.dumps(args)],
+        cwd=REPOSITORY,
+        env={
+            **os.environ,
+            "ANSIBLE_ACTION_PLUGINS": str(plugins),
+            "ANSIBLE_ASYNC_DIR": str(sif.file.parents[2] / "jobs"),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "CHANGED" in done.stdout, done.stdout + done.stderr
+    assert sif.file.read_text() == "image\n"
+    assert list((sif.file.parents[2] / "jobs").iterdir()) == []
