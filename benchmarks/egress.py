@@ -109,7 +109,7 @@ def registry(place: str, folder: Path, remote: str = "") -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
-        shutil.rmtree(store, ignore_errors=True)
+        shutil.rmtree(store, ignore_errors=True)  # only room is lost where it fails, and the bytes are counted
 
 
 def image(folder: Path, megabytes: int) -> str:
@@ -255,7 +255,7 @@ def methods(folder: Path, upstream: str, digest: str, clients: int) -> dict:
         with registry("mirror", folder, upstream) as mirror:
             if first:
                 pull(mirror, digest, 1)
-                time.sleep(SETTLE)
+                time.sleep(SETTLE)  # the cache at its best: it has written what it fetched
             pull(mirror, digest, clients)
 
     return {

@@ -62,7 +62,7 @@ def main() -> None:
             most = {name: max(most[name], found.get(name, 0)) for name in most} | {
                 "together": max(most["together"], found["ansible"] + found["ssh"])
             }
-            time.sleep(2)
+            time.sleep(2)  # how often the processes are looked at
         seconds = time.monotonic() - start
     states = [host["state"] for host in fleet.report()["hosts"].values()]
     print(f"exit {run.returncode}, {seconds:.0f} s, states { ({state: states.count(state) for state in set(states)}) }")

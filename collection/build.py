@@ -24,7 +24,7 @@ JUNK = shutil.ignore_patterns("__pycache__", "action_plugins")  # roles of a col
 
 def lay_out(target: Path) -> None:
     """Write the collection's tree to `target`."""
-    shutil.rmtree(target, ignore_errors=True)
+    shutil.rmtree(target, ignore_errors=True)  # an earlier build's, where there is one
     for name in SAME:
         copy(ROOT / name, target / name)
     for source, kind in PLUGINS.items():

@@ -69,7 +69,7 @@ def verl_report(hostvars, run, fleet, finished, directory=""):
     return {
         "directory": directory,
         "document": document,
-        "text": "\n".join(text.report_lines(document, f"reports/{document['run']['id']}/report.json")),
+        "text": "\n".join(text.report_lines(document, latest.shown(directory, document["run"]["id"]))),
         "markdown": shown(markdown, document, previous),
         "html": shown(html, document, previous),
         "verdicts": build.verdicts(document),

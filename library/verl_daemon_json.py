@@ -28,6 +28,12 @@ options:
     description: Whether C(docker info) is asked for what's in effect and for the engine's version.
     type: bool
     default: true
+  settled:
+    description:
+      - Whether nothing speaks against an earlier run having brought O(settings) into effect. Where something does, such
+        as a run that was killed, the engine is to read the file again whatever it shows.
+    type: bool
+    default: true
 attributes:
   check_mode:
     support: full
@@ -56,6 +62,10 @@ pending_keys:
     than the daemon, those that only a restart brings into effect.
   type: list
   elements: str
+  returned: success
+reload:
+  description: Whether the running engine is to read the file again.
+  type: bool
   returned: success
 restart_keys:
   description: Those of RV(pending_keys) that a reload does not bring into effect.
@@ -145,6 +155,7 @@ def main():
             "path": {"type": "path", "default": "/etc/docker/daemon.json"},
             "settings": {"type": "dict", "default": {}},
             "ask_daemon": {"type": "bool", "default": True},
+            "settled": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
@@ -175,6 +186,7 @@ def main():
         "pending_keys": sorted(pending),
         "restart_keys": late,
         "action": "restart" if late else "reload" if pending else "none",
+        "reload": bool(pending - set(late)) or (running and bool(settings) and not module.params["settled"]),
         "running": running,
         "engine_started": started,
         "diff": {

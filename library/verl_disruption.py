@@ -178,14 +178,18 @@ class Disruption:
             raise cli.CliError(
                 "{0} is not run by systemd here, so it can't be restarted.".format(unit), fix="restart dockerd by hand"
             )
-        if cli.run(["systemctl", "show", "--property=NeedDaemonReload", "--value", unit])[1].strip() == "yes":
-            systemctl("daemon-reload")  # the unit has another file beside it since it started, as for a proxy
         try:
             systemctl("restart", unit)
         except cli.CliError:
             reset_failed(unit)
             time.sleep(2)  # the second and last try; systemd counts starts within seconds
             systemctl("restart", unit)
+
+    def read_unit_again(self):
+        """Let systemd see a file that came beside the unit since it started, as for a proxy: only on an idle host."""
+        shown = cli.run(["systemctl", "show", "--property=NeedDaemonReload", "--value", self.want["unit"]])[1]
+        if shown.strip() == "yes":
+            systemctl("daemon-reload")
 
     def wait_for_live_restore(self):
         """Wait until a reload switched live-restore on: dockerd reads its settings after systemctl came back."""
@@ -275,6 +279,7 @@ class Disruption:
                 self.reload()
                 self.wait()
             elif action == "restart":
+                self.read_unit_again()
                 self.restart()
                 self.wait()
             elif action == "live_restore_restart":

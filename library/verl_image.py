@@ -126,7 +126,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.verl_access import logins, proxy
-from ansible.module_utils.verl_container import cli, pull
+from ansible.module_utils.verl_container import cli, pull, registry
 
 
 def repository(reference):
@@ -211,8 +211,8 @@ class Image:
         """Log in with a configuration of its own that goes away again; returns the environment for the pull."""
         folder = self.login_path
         shutil.rmtree(folder, ignore_errors=True)  # a killed pull's
-        registry = logins.registry_of(self.pull_ref)
-        login = logins.login_for(registry, self.want["registry_logins"])
+        place = registry.parse(self.pull_ref)[0]
+        login = logins.login_for(place, self.want["registry_logins"])
         if login is None:
             return None, None
         os.makedirs(folder, mode=0o700)
@@ -223,7 +223,7 @@ class Image:
             "--username",
             login["username"],
             "--password-stdin",
-            registry,
+            place,
             stdin=login["password"],
             env=env,
         )
@@ -231,8 +231,8 @@ class Image:
             shutil.rmtree(folder, ignore_errors=True)
             said = (err or out).strip().replace(login["password"], "********")
             self.module.fail_json(
-                msg="Logging in to {0} as {1} failed: {2}".format(registry, login["username"], said[-500:]),
-                fix="check what verl_registry_logins has for {0} (vault or environment)".format(registry),
+                msg="Logging in to {0} as {1} failed: {2}".format(place, login["username"], said[-500:]),
+                fix="check what verl_registry_logins has for {0} (vault or environment)".format(place),
                 pulling=False,
             )
         return env, folder

@@ -134,6 +134,7 @@ class Copy:
                 return attempt
             if attempt == self.want["attempts"] or pull.permanent(err):
                 self.fail("{0}@{1} can't be copied (try {2})".format(self.source, digest, attempt), err)
+            # Longer each time, and at random, so that not all come back at once.
             time.sleep(self.want["delay"] * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
 
     def fail(self, what, said):

@@ -106,7 +106,7 @@ while True:
     ready = all(alive.get(node["address"]) == int(node["gpus"]) for node in want["nodes"])
     if ready or time.monotonic() >= until:
         break
-    time.sleep(1)
+    time.sleep(1)  # polled, with a deadline
 print("verl-ray " + json.dumps({"alive": alive, "ids": {n["NodeManagerAddress"]: n["NodeID"] for n in nodes}}))
 """
 
@@ -157,7 +157,7 @@ class Cluster:
         """Wait for the ports."""
         missing = unreached(self.want["targets"])
         while missing and self.left():
-            time.sleep(PAUSE)
+            time.sleep(PAUSE)  # polled, with a deadline
             missing = unreached([target for target, _why in missing])
         if missing:
             told = "; ".join(
@@ -194,7 +194,7 @@ class Cluster:
             answer, why = self.look(nodes, self.left())
             if answer is not None or not self.left():
                 break
-            time.sleep(PAUSE)
+            time.sleep(PAUSE)  # polled, with a deadline
         alive = (answer or {}).get("alive", {})
         lacking = [node for node in nodes if alive.get(node["address"]) != int(node["gpus"])]
         if not lacking and answer is not None:

@@ -124,7 +124,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.verl_access import logins, proxy
-from ansible.module_utils.verl_container import cli, pull
+from ansible.module_utils.verl_container import cli, pull, registry
 
 UNPACKED_AND_FILE = 1.5  # the layers are unpacked beside the file that is made of them
 
@@ -191,15 +191,14 @@ class Sif:
                         raise cli.CliError(
                             "another run is pulling {0}.".format(self.file), fix="wait for it to end, then run again"
                         ) from None
-                    time.sleep(0.5)
+                    time.sleep(0.5)  # polled, with a deadline
             yield
 
     def environment(self):
         """Return the environment of a pull: everything beside the file, no secret in an argument."""
         env = {}
-        login = logins.login_for(
-            logins.registry_of(self.want["pull_ref"] or self.want["name"]), self.want["registry_logins"]
-        )
+        place = registry.parse(self.want["pull_ref"] or self.want["name"])[0]
+        login = logins.login_for(place, self.want["registry_logins"])
         for tool in ("APPTAINER", "SINGULARITY"):
             env[tool + "_CACHEDIR"] = self.cache
             env[tool + "_TMPDIR"] = os.path.join(self.folder, ".tmp")

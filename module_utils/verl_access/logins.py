@@ -19,12 +19,6 @@ ARGUMENT = {
 HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 
-def registry_of(reference):
-    """Return the registry's host of an image reference, Docker Hub's where none is named."""
-    first, slash, _rest = reference.partition("/")
-    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
-
-
 def login_for(registry, logins):
     """Return {username, password} for a registry, or None."""
     same = HUB if registry in HUB else (registry,)

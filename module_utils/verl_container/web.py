@@ -54,7 +54,10 @@ def reason(error):
 
 
 def get(url, headers=None, timeout=20, attempts=5, method="GET", limit=64 * 1024 * 1024, sleep=time.sleep, ca=None):
-    """Fetch a URL; raises WebError. Statuses that pass are tried again. `ca` is a file to trust besides."""
+    """Fetch a URL; raises WebError. Statuses that pass are tried again. `ca` is a file to trust besides.
+
+    `sleep` waits between tries; a test gives its own.
+    """
     context = ssl.create_default_context()
     if ca:
         context.load_verify_locations(ca)

@@ -113,12 +113,14 @@ class Node:
             role=role,
             state="present",
             backend=planner.decision.backend,
-            name=f"{planner.wishes.container}-ray",
+            name=planner.wishes.ray_container,
             image=container.get("image", ""),
             workspace=container.get("workspace", f"{planner.prefix}/src"),
             gpu_request=container.get("gpu_request", "none"),
             shm_size=container.get("shm_size", ""),
             extra_args=container.get("extra_args", []),
+            env={},
+            volumes=container.get("volumes", []),
             head=head_name,
             head_address=head_address,
             head_token=text(self.stamp.get("head_token")) if head is None else f"{token_of.state_dir}/ray/token",
@@ -133,6 +135,7 @@ class Node:
             become=planner.become,
             disruption_allowed=planner.wishes.disrupt,
         )
+        args["env"] = {**mapping(container.get("env")), **mapping(args["env"])}
         # What Ray itself is started from: a change of it ends what runs; a new member only changes the firewall.
         around = ("members", "firewall", "nodes", "head_token")
         content = {key: value for key, value in args.items() if key not in around}
@@ -219,7 +222,7 @@ def leave(planner: Planner) -> None:
         role=WORKER,
         state="absent",
         backend=planner.decision.backend,
-        name=f"{planner.wishes.container}-ray",
+        name=planner.wishes.ray_container,
         address=text(stamp.get("address")) or host.address or "",
         head_address=text(stamp.get("head_address")) or "",
         firewall=host.rights,

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from verl_provision.decide import versions
+from verl_provision.decide.references import registry
 
-HUB = "docker.io"
 NOBODY = ["all:!all"]  # a pattern that matches no host
 
 
@@ -25,12 +25,6 @@ def plan(fleet: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     clients = [name for name, host in fleet["hosts"].items() if host["image"] and host["backend"] == "docker"]
     registries = {name: origins if reads_hosts_toml(facts.get(name)) else [] for name in clients}
     return {"images": list(wanted.values()), "clients": clients or NOBODY, "registries": registries}
-
-
-def registry(ref: str) -> str:
-    """The registry of a reference."""
-    first, slash, _ = ref.partition("/")
-    return first if slash and ("." in first or ":" in first or first == "localhost") else HUB
 
 
 def reads_hosts_toml(facts: Any) -> bool:

@@ -4,17 +4,16 @@ import ipaddress
 from collections.abc import Iterable
 
 from verl_provision.decide.host import Docker
+from verl_provision.decide.references import registry
 
 HERE = ("localhost", "127.0.0.1", "::1")
-HUB = "registry-1.docker.io"
+HUB_API = "registry-1.docker.io"  # where docker.io is spoken to
 
 
 def registry_of(reference: str) -> str:
     """The host (without a port) that an image is pulled from."""
-    first, slash, _rest = reference.partition("/")
-    named = slash and ("." in first or ":" in first or first == "localhost")
-    host = first if named else HUB
-    return HUB if host in ("docker.io", "index.docker.io") else host.rpartition(":")[0] or host
+    host = registry(reference)
+    return HUB_API if host in ("docker.io", "index.docker.io") else host.rpartition(":")[0] or host
 
 
 def direct(host: str, without: Iterable[str]) -> bool:

@@ -736,7 +736,7 @@ def verl_shell(planner: Planner) -> None:
         env={},
     )
     if planner.head:
-        args["ray"] = f"{wishes.container}-ray"
+        args["ray"] = wishes.ray_container
     if backend_name in ("source", "apptainer"):  # a container has it already
         args["env"] = {**container_env(planner), **({"HF_TOKEN_PATH": token_path(planner)} if planner.token else {})}
     if apptainer and planner.token:

@@ -37,6 +37,11 @@ class Wishes:
     proxy: str | None
     no_proxy: tuple[str, ...]
 
+    @property
+    def ray_container(self) -> str:
+        """The name of the container that runs Ray, as the facts and the gate know it."""
+        return f"{self.container}-ray"
+
 
 def read(raw: Any) -> tuple[Wishes, list[dict[str, Any]]]:
     """Typed wishes and the errors of those that were refused; any shape of input will do."""

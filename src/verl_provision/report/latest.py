@@ -35,3 +35,9 @@ def runs(directory: str | os.PathLike) -> list[str]:
     if not folder.is_dir():
         return []
     return sorted(path.parent.name for path in folder.glob("*/report.json") if not path.parent.is_symlink())
+
+
+def shown(directory: str | Path, run_id: str) -> str:
+    """Where a run's report.json is, as whoever started the run finds it."""
+    path, here = Path(directory, run_id, "report.json"), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

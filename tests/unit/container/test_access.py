@@ -97,11 +97,11 @@ def test_a_module_without_a_proxy_leaves_the_host_s_own(module, monkeypatch):
 )
 def test_a_registry_s_login(reference, login):
     from ansible.module_utils.verl_access import logins
+    from ansible.module_utils.verl_container import registry
 
     given = [
         {"key": "r.example:5000", "value": {"username": "one"}},
         {"key": "docker.io", "value": {"username": "hub"}},
     ]
-    assert (logins.login_for(logins.registry_of(reference.replace("other/", "o.example/")), given) or {}).get(
-        "username"
-    ) == login
+    place = registry.parse(reference.replace("other/", "o.example/"))[0]
+    assert (logins.login_for(place, given) or {}).get("username") == login

@@ -124,6 +124,18 @@ def test_a_change_that_an_interrupted_run_wrote_is_pending(module, tmp_path, fak
     assert (answer["pending_keys"], answer["action"]) == (["runtimes"], "reload")
 
 
+def test_a_file_that_nobody_vouches_for_is_read_again(module, tmp_path, fake, recorded):
+    info = recorded("docker-20.10/info.json")
+    info["Runtimes"]["nvidia"] = NVIDIA["runtimes"]["nvidia"]
+    fake("docker").says(["info"], out=info)
+    path = tmp_path / "daemon.json"
+    module("verl_daemon_json", {"path": str(path), "settings": NVIDIA})
+    args = {"path": str(path), "settings": NVIDIA}
+    assert not module("verl_daemon_json", args)["reload"]
+    assert module("verl_daemon_json", {**args, "settled": False})["reload"]
+    assert not module("verl_daemon_json", {"path": str(path), "settled": False})["reload"]  # nothing is wanted
+
+
 def test_what_the_daemon_shows_is_not_pending(lib, recorded):
     info = recorded("docker-20.10/info.json")
     info["Runtimes"]["nvidia"] = {"path": "nvidia-container-runtime"}

@@ -134,6 +134,15 @@ def test_a_unit_with_another_file_beside_it_is_read_again_first(module, docker):
     assert docker.systemctl.calls[1:] == [["daemon-reload"], ["restart", "docker"]]
 
 
+def test_systemd_is_never_reloaded_under_running_containers(module, docker):
+    docker.says(["ps"], out="").says(["info"], out=INFO)
+    docker.systemctl.says(["show"], out="yes\n").says(["is-active"]).says(["reload"]).says(["restart"])
+    docker.systemctl.says(["daemon-reload"])
+    assert module("verl_disruption", {"action": "live_restore_restart"})["changed"]
+    assert ["daemon-reload"] not in docker.systemctl.calls
+    assert docker.systemctl.calls[-1] == ["restart", "docker"]
+
+
 def test_check_mode_does_nothing(module, docker):
     docker.says(["ps"], out="")
     assert module("verl_disruption", {"action": "restart"}, check=True)["changed"]

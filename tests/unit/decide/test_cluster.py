@@ -56,6 +56,15 @@ def steps(fleet):
     return {name: plan["steps"].get("ray_cluster") for name, plan in fleet["hosts"].items()}
 
 
+def test_ray_is_told_of_the_outside_as_the_training_container_is():
+    mirror = {"verl_mirror_huggingface": "https://hf.example"}
+    facts = {name: {**one, "huggingface_token": True} for name, one in three().items()}
+    for name, plan in fleet_of(facts, wishes=dict.fromkeys(NAMES, mirror))["hosts"].items():
+        args, training = plan["steps"]["ray_cluster"]["args"], plan["steps"]["training_container"]["args"]
+        assert args["env"]["HF_ENDPOINT"] == "https://hf.example" and "HF_TOKEN_PATH" in args["env"], name
+        assert args["volumes"] == training["volumes"] != []
+
+
 @pytest.fixture(scope="module")
 def healthy():
     machines = three()

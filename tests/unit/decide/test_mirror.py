@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.decide.machines import loaded, machine, plan
-from verl_provision.decide import mirror
+from verl_provision.decide import mirror, references
 from verl_provision.decide.plan import plan_fleet
 
 
@@ -42,4 +42,4 @@ def test_hosts_toml_is_read_by_docker_28_with_the_containerd_store(version, driv
     ],
 )
 def test_the_registry_of_a_reference(ref, registry):
-    assert mirror.registry(ref) == registry
+    assert references.registry(ref) == registry

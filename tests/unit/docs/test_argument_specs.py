@@ -25,6 +25,11 @@ def test_defaults_equal_the_spec(role):
 
 
 @pytest.mark.parametrize("role", ROLES)
+def test_a_role_calls_itself_by_its_name(role):
+    assert read(role, "meta/main.yml")["galaxy_info"]["role_name"] == role
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_inputs_carry_the_roles_name_and_say_what_they_are(role):
     for entry in read(role, "meta/argument_specs.yml")["argument_specs"].values():
         assert entry["short_description"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from verl_provision.report import build, text
+from verl_provision.report import build, latest, text
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[3] / "catalog/schema/report.json").read_text())
 CHECK = {"id": "import.verl", "ok": True, "found": "0.9.1", "needed": "0.9.1", "fix": "", "seconds": 5.2}
@@ -94,3 +94,9 @@ def test_a_failed_check_shows_its_fix_and_a_skipped_one_is_not_called_ok():
 def test_a_run_without_hosts_is_not_ok():
     empty = {**run(), "hosts": {}}
     assert build.build({}, empty, fleet(), "2026-11-24T10:00:01Z")["ok"] is False
+
+
+def test_the_report_is_shown_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert latest.shown(tmp_path / "reports", "one") == "reports/one/report.json"
+    assert latest.shown("/srv/reports", "one") == "/srv/reports/one/report.json"
