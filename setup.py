@@ -13,6 +13,7 @@ PROJECT = (
     "callback_plugins",
     "site.yml",
     "catalog",
+    "doc_fragments",
     "filter_plugins",
     "inventories/example-cluster",
     "inventories/local",

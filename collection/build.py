@@ -15,6 +15,7 @@ SAME = ("catalog", "playbooks", "roles", "src/verl_provision", "LICENSE", "CHANG
 PLUGINS = {
     "action_plugins": "action",
     "callback_plugins": "callback",
+    "doc_fragments": "doc_fragments",
     "library": "modules",
     "module_utils": "module_utils",
     "filter_plugins": "filter",
@@ -61,6 +62,7 @@ def rewrite(target: Path) -> None:
         (rf"\| ({filters})\b", rf"| {NAME}.\1"),
         (rf"((?:include|import)_role:\n\s+name: )({roles})\b", rf"\1{NAME}.\2"),
         (rf"\b([MP])\(({modules}|{filters})\b", rf"\1({NAME}.\2"),  # links in the plugins' own documentation
+        (r"(?m)^(extends_documentation_fragment: .*)$", lambda line: re.sub(r"\bverl_", f"{NAME}.verl_", line[0])),
         (r"\bansible\.module_utils\.verl_", f"ansible_collections.{NAME}.plugins.module_utils.verl_"),
         (r"\.parents\[1\] / \"src\"", '.parents[2] / "src"'),  # plugins/filter is one deeper than filter_plugins
     ]

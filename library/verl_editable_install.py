@@ -69,15 +69,7 @@ options:
     description: Seconds for pip.
     type: int
     default: 600
-  proxy:
-    description: The proxy of all downloads.
-    type: dict
-    default: {}
-    suboptions:
-      url: {type: str, default: "", description: "Its address, without a login."}
-      no_proxy: {type: list, elements: str, default: [], description: What is reached without it.}
-      username: {type: str, default: "", description: Its user.}
-      password: {type: str, default: "", description: Its password.}
+extends_documentation_fragment: verl_proxy
 attributes:
   check_mode:
     support: full

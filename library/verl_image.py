@@ -13,6 +13,7 @@ description:
   - The disk is looked at first. The pull runs in the background; a run that comes after an interrupted one
     joins it.
     Errors that pass (limits, timeouts, 5xx) are tried again with growing, random pauses.
+  - O(proxy) is for an engine without a daemon. Docker's daemon has its own.
   - Afterwards the image is tagged as O(name) and its repository digests are compared with O(digest).
 options:
   engine:
@@ -49,23 +50,6 @@ options:
     description: The first pause between tries in seconds. It doubles each time and varies by half at random.
     type: int
     default: 10
-  registry_logins:
-    description: Logins by registry, as C(dict2items) makes a list of a mapping. Nothing of one stays on the host.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      key: {type: str, required: true, description: "The registry, as C(registry.example.org:5000)."}
-      value: {type: dict, required: true, description: C(username) and C(password).}
-  proxy:
-    description: The proxy of the engine's pulls, where the engine has no daemon. Docker's daemon has its own.
-    type: dict
-    default: {}
-    suboptions:
-      url: {type: str, default: "", description: "Its address, without a login."}
-      no_proxy: {type: list, elements: str, default: [], description: What is reached without it.}
-      username: {type: str, default: "", description: Its user.}
-      password: {type: str, default: "", description: Its password.}
   job_dir:
     description: Where the job file of a running pull lies. Where it's empty, C(/run/verl-provision) for
       root and C(~/.cache/verl-provision) for others.
@@ -83,6 +67,7 @@ options:
     description: How long V(wait) waits.
     type: int
     default: 10
+extends_documentation_fragment: [verl_logins, verl_proxy]
 attributes:
   check_mode:
     support: full

@@ -24,27 +24,11 @@ options:
     type: list
     elements: dict
     required: true
-  registry_logins:
-    description: Logins by registry, as C(dict2items) makes a list of a mapping.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      key: {type: str, required: true, description: "The registry, as C(registry.example.org:5000)."}
-      value: {type: dict, required: true, description: C(username) and C(password).}
-  proxy:
-    description: The proxy of all downloads.
-    type: dict
-    default: {}
-    suboptions:
-      url: {type: str, default: "", description: "Its address, without a login."}
-      no_proxy: {type: list, elements: str, default: [], description: What is reached without it.}
-      username: {type: str, default: "", description: Its user.}
-      password: {type: str, default: "", description: Its password.}
   timeout:
     description: Seconds for one request over the network.
     type: int
     default: 20
+extends_documentation_fragment: [verl_logins, verl_proxy]
 attributes:
   check_mode:
     support: full

@@ -41,23 +41,6 @@ options:
     description: Decimal GB of the unpacked image; half as much again is needed for the file. V(0) skips the check.
     type: float
     default: 0
-  registry_logins:
-    description: Logins by registry, as C(dict2items) makes a list of a mapping.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      key: {type: str, required: true, description: "The registry, as C(registry.example.org:5000)."}
-      value: {type: dict, required: true, description: C(username) and C(password).}
-  proxy:
-    description: The proxy of all downloads.
-    type: dict
-    default: {}
-    suboptions:
-      url: {type: str, default: "", description: "Its address, without a login."}
-      no_proxy: {type: list, elements: str, default: [], description: What is reached without it.}
-      username: {type: str, default: "", description: Its user.}
-      password: {type: str, default: "", description: Its password.}
   attempts:
     description: How often an error that may pass is tried.
     type: int
@@ -80,6 +63,7 @@ options:
     description: How long V(look) waits.
     type: int
     default: 10
+extends_documentation_fragment: [verl_logins, verl_proxy]
 attributes:
   check_mode:
     support: full

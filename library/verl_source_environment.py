@@ -165,15 +165,6 @@ options:
     description: Whether an environment may be changed while processes run from it.
     type: bool
     default: false
-  proxy:
-    description: The proxy of all downloads.
-    type: dict
-    default: {}
-    suboptions:
-      url: {type: str, default: "", description: "Its address, without a login."}
-      no_proxy: {type: list, elements: str, default: [], description: What is reached without it.}
-      username: {type: str, default: "", description: Its user.}
-      password: {type: str, default: "", description: Its password.}
   action:
     description:
       - C(build) builds in the foreground. C(start) begins a build in the background, and C(wait) waits for it.
@@ -189,6 +180,7 @@ options:
     description: How long C(action=wait) waits at most.
     type: int
     default: 10
+extends_documentation_fragment: verl_proxy
 attributes:
   check_mode:
     support: full
