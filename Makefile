@@ -43,7 +43,7 @@ drift: setup  ## The same as a check: exit status 2 where something would be don
 
 .PHONY: unit
 unit: setup-dev  ## The fast tests: no root, no Docker
-	$(BIN)/pytest --numprocesses auto tests/unit tests/property $(ARGS)
+	$(BIN)/pytest --numprocesses auto -m 'not slow' tests/unit tests/property $(ARGS)
 
 .PHONY: lint
 lint: setup-dev  ## ansible-lint (production), ruff, yamllint, shellcheck

@@ -18,11 +18,3 @@ def test_bad_usage_is_2(capsys):
 def test_a_refused_wish_is_1_and_names_the_wish(capfd):
     assert main(["plan", "--want", "verl_engne=vllm"]) == 1
     assert "Did you mean `verl_engine`?" in capfd.readouterr().out
-
-
-def test_drift_is_2_only_where_asked_for(tmp_path, capfd):
-    wishes = [f"--want=verl_prefix={tmp_path}/verl", f"--want=verl_state_dir={tmp_path}/state"]
-    assert main(["plan", "--detailed-exitcode", *wishes]) == 2
-    assert "would do: source_environment" in capfd.readouterr().out
-    assert main(["plan", "--detailed-exitcode", "--want", "verl_engne=vllm"]) == 1
-    assert main(["plan", "--detailed-exitcode", "-i", "/nowhere"]) == 1
