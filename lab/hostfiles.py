@@ -54,6 +54,8 @@ def _tree(root: Path, host: Host) -> None:
     wants.mkdir(parents=True)
     (wants / "lab-machine.service").symlink_to("/etc/systemd/system/lab-machine.service")
 
+    # A host whose SSH server was told to end can't be reached any more: a machine's watchdog would start it again.
+    _write(root, "etc/systemd/system/ssh.service.d/lab.conf", "[Service]\nRestart=always\n")
     _write(root, "root/lab-key.pub", keys.private_key().with_suffix(".pub").read_text())
     if machine.ca_bundle():
         _write(root, "etc/ssl/certs/ca-certificates.crt", machine.ca_bundle().read_text())

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lab import hosts, topology
+
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = os.environ.get("VERL_LAB_HOSTS", "").split()
 
@@ -29,3 +31,18 @@ def lab_is_up():
     if not was_up:
         down = lab("down")
         assert down.returncode == 0, down.stdout[-4000:] + down.stderr[-4000:]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where a test failed, show what the hosts' SSH servers and failed units say."""
+    report = (yield).get_result()
+    if not report.failed:
+        return
+    command = "systemctl is-active ssh; ss -Hltn sport = :22; systemctl --failed --no-legend; journalctl -n 6 -u ssh"
+    for name in topology.HOSTS:
+        try:
+            said = hosts.exec(name, command, check=False).out
+        except Exception as error:  # the lab may be what failed
+            said = repr(error)
+        report.sections.append((f"SSH and failed units of {name}", said[-1500:]))
