@@ -54,7 +54,7 @@ def _tree(root: Path, host: Host) -> None:
     wants.mkdir(parents=True)
     (wants / "lab-machine.service").symlink_to("/etc/systemd/system/lab-machine.service")
 
-    # A host whose SSH server was told to end can't be reached any more: a machine's watchdog would start it again.
+    # Debian's unit starts it again after a failure only: told to end, it would leave a host that nobody reaches.
     _write(root, "etc/systemd/system/ssh.service.d/lab.conf", "[Service]\nRestart=always\n")
     _write(root, "root/lab-key.pub", keys.private_key().with_suffix(".pub").read_text())
     if machine.ca_bundle():

@@ -94,13 +94,19 @@ def create(host: Host) -> None:
     hostfiles.install(made, host)
 
 
-def _answers(address: str) -> bool:
-    """Tell whether an SSH server says its name there, as Ansible will meet it: from this machine."""
+def answers(host: Host) -> bool:
+    """Tell whether a host's SSH server greets this machine, as Ansible will meet it; an open port alone says little."""
     try:
-        with socket.create_connection((address, 22), timeout=2) as connection:
+        with socket.create_connection((network.address(host.address), 22), timeout=2) as connection:
             return connection.recv(4) == b"SSH-"
     except OSError:
         return False
+
+
+def condition(name: str) -> str:
+    """Say what a host that doesn't do as it should thinks of its SSH server and its other units."""
+    asked = "systemctl --failed --no-legend --plain; systemctl status --no-pager ssh; ss -Hltn sport = :22"
+    return exec(name, asked, check=False).out
 
 
 def wait(host: Host) -> None:
@@ -111,10 +117,9 @@ def wait(host: Host) -> None:
 
     until(f"{host.name} to boot", booted, 60)
     try:
-        until(f"{host.name} to answer on port 22", lambda: _answers(network.address(host.address)), 30)
+        until(f"{host.name} to answer on port 22", lambda: answers(host), 30)
     except LabError as error:
-        said = exec(host.name, "systemctl status --no-pager --full ssh; journalctl -n 40 -u ssh", check=False)
-        raise LabError(f"{error}\n{said.out}") from None
+        raise LabError(f"{error}\n{condition(host.name)}") from None
     failed = exec(host.name, "systemctl --failed --no-legend --plain", check=False).out.strip()
     if failed:
         raise LabError(

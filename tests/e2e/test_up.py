@@ -1,4 +1,4 @@
-"""`verl-provision up`, `plan` and `verify` as processes: the board on a terminal, plain lines in a pipe, and Ctrl-C."""
+"""`verl-provision up`, `plan` and `verify`: board on a terminal, plain lines in a pipe, Ctrl-C, exit status."""
 
 import os
 import signal

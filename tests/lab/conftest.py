@@ -3,14 +3,17 @@
 VERL_LAB_HOSTS="gpu-580 spare" starts no other hosts, for tests that need no others.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import docker
 import pytest
 
-from lab import hosts, topology
+from lab import engine, hosts, topology
+from lab.machine import LabError
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = os.environ.get("VERL_LAB_HOSTS", "").split()
@@ -35,14 +38,9 @@ def lab_is_up():
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Where a test failed, show what the hosts' SSH servers and failed units say."""
+    """Beside a failure, show the condition of the hosts that are up: the cause may lie there, and they go."""
     report = (yield).get_result()
-    if not report.failed:
-        return
-    command = "systemctl is-active ssh; ss -Hltn sport = :22; systemctl --failed --no-legend; journalctl -n 6 -u ssh"
-    for name in topology.HOSTS:
-        try:
-            said = hosts.exec(name, command, check=False).out
-        except Exception as error:  # the lab may be what failed
-            said = repr(error)
-        report.sections.append((f"SSH and failed units of {name}", said[-1500:]))
+    if report.failed and engine.running():
+        for name in topology.HOSTS:
+            with contextlib.suppress(LabError, docker.errors.DockerException):  # not up, or just going down
+                report.sections.append((f"condition of {name}", hosts.condition(name)))

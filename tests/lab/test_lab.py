@@ -13,6 +13,7 @@ import yaml
 from lab import engine, faults, hosts, network, settings, topology
 from lab.build import gpu, toolkit
 from lab.snapshot import snapshot
+from lab.waiting import until
 
 pytestmark = pytest.mark.lab
 
@@ -103,6 +104,26 @@ def test_nvidia_smi_lists_eight_gpus_of_the_right_driver(host):
     assert f"CUDA Version: {cuda // 1000}.{cuda % 1000 // 10}" in table
     library = hosts.exec(host.name, f"readlink /{gpu.LIBRARIES}/libnvidia-ml.so.1").out.strip()
     assert library == f"libnvidia-ml.so.{machine['driver_version']}"
+
+
+def test_a_host_answers_only_while_its_ssh_server_runs(fresh):
+    host = topology.HOSTS[fresh]
+    assert hosts.answers(host)
+    hosts.exec(fresh, "systemctl stop ssh.service")
+    assert not hosts.answers(host)
+    hosts.exec(fresh, "systemctl start ssh.service")
+    assert hosts.answers(host)
+
+
+def test_an_ssh_server_that_was_told_to_end_is_started_again(fresh):
+    before = hosts.exec(fresh, "systemctl show --value -p MainPID ssh").out
+    hosts.exec(fresh, f"kill {before}")
+    until(
+        "another SSH server",
+        lambda: hosts.exec(fresh, "systemctl show --value -p MainPID ssh").out not in {before, "0\n"},
+        30,
+    )
+    until("it to answer", lambda: hosts.answers(topology.HOSTS[fresh]), 30)
 
 
 def test_the_spare_starts_bare():
