@@ -18,6 +18,7 @@ DOCKER_APT = "https://download.docker.com/linux"
 TOOLKIT_REPOSITORY = "https://nvidia.github.io/libnvidia-container"
 TOKEN = "verl_huggingface_token"
 SECRETS = "/run/verl-secrets"  # in the container
+DAEMON_JSON = "/etc/docker/daemon.json"
 SHELL = ".local/bin/verl-shell"  # in the login user's home
 SHM_SIZE = "10g"  # the write-up's; the role raises it to what Ray wants
 
@@ -477,8 +478,11 @@ def nvidia_container_toolkit(planner: Planner) -> bool:
     elif "version" in own and versions.compare(found, str(own["version"])) != 0:
         reasons.append(f"the NVIDIA container toolkit is {found}, wanted is {own['version']}")
         upgrade = True
+    lost = entry_lost(planner, args)
     if choice.configure_runtime:
         reasons.append("Docker has no nvidia runtime yet")
+    elif lost:
+        reasons.append(lost)
     if not reasons:
         return False
     if not host.rights:
@@ -490,11 +494,8 @@ def nvidia_container_toolkit(planner: Planner) -> bool:
             }
         )
         return False
-    if (
-        choice.configure_runtime
-        and not choice.install_engine
-        and not _may_edit(planner, "nvidia_container_toolkit", "runtimes")
-    ):
+    edits = lost or (choice.configure_runtime and not choice.install_engine)
+    if edits and not _may_edit(planner, "nvidia_container_toolkit", "runtimes"):
         return False
     disturbs = "none"
     if upgrade and legacy_hook(host):
@@ -508,6 +509,21 @@ def nvidia_container_toolkit(planner: Planner) -> bool:
             return False
     planner.add("nvidia_container_toolkit", "; ".join(reasons), args, disturbs)
     return True
+
+
+def entry_lost(planner: Planner, args: dict[str, Any]) -> str:
+    """Whether somebody took the runtime that the step registered out of daemon.json, in words; '' where not.
+
+    The running dockerd keeps it until it starts again, reload or not, so `docker info` doesn't tell.
+    """
+    docker = planner.host.docker
+    here = args.get("daemon_json", DAEMON_JSON) == docker.daemon_json_path and not docker.rootless
+    ours = args["runtime"] == "docker" and here and planner.stamp("nvidia_container_toolkit")
+    if not ours or docker.cdi_ready or docker.daemon_json_error:
+        return ""
+    if "nvidia" in mapping(docker.daemon_json.get("runtimes")):
+        return ""
+    return f"{docker.daemon_json_path} lacks runtimes.nvidia, which an earlier run put there"
 
 
 def legacy_hook(host: Host) -> bool:

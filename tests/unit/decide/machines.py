@@ -84,6 +84,10 @@ def settle(facts: dict[str, Any], planned: dict[str, Any]) -> dict[str, Any]:
         if name == "nvidia_container_toolkit":
             done["toolkit"] |= {"installed": True, "version": args["version"], "mode": "auto"}
             done["engines"]["docker"]["runtimes"] = ["nvidia", "runc"]
+            file = done["engines"]["docker"].get("daemon_json") or {}
+            entry = {"runtimes": {"nvidia": {"path": "nvidia-container-runtime", "args": []}}}
+            settings = merge(file.get("parsed") or {}, entry)
+            done["engines"]["docker"]["daemon_json"] = {**file, "path": "/etc/docker/daemon.json", "parsed": settings}
         if name == "disruption" and args["action"] != "reload":
             done["engines"]["docker"]["gpus_flag"] = True
         if name == "container_image" and "file" in args:
