@@ -13,6 +13,7 @@ import pytest
 from lab import hosts, lifecycle, network
 from lab.waiting import until
 from tests.lab.fleet import ROOT, play, report
+from tests.lab.manager import CONDA
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
@@ -38,21 +39,6 @@ FILES = (
     "-o -type f -printf '%p %m %u %s %T@\\n'; "
     f"find /home -xdev \\( {' -o '.join(f'-path /home/alice/{path}' for path in OWN)} \\) -prune "
     "-o -type f -printf '%p %m %u %s %T@\\n'"
-)
-
-
-# As conda makes an environment, with the host's Python; it takes only what conda documents (conda_interface.py).
-CONDA = (
-    (ROOT / "tests/unit/source_environment/conda_interface.py").read_text()
-    + """
-if __name__ == "__main__":
-    import os, subprocess, sys
-    given = create(sys.argv)
-    with open(os.path.expanduser("~/conda.calls"), "a") as calls:
-        calls.write(" ".join(sys.argv[1:]) + chr(10))
-    subprocess.run([sys.executable, "-m", "venv", given.prefix], check=True)
-    os.mkdir(given.prefix + "/conda-meta")
-"""
 )
 
 
@@ -174,7 +160,7 @@ def test_a_source_environment_by_venv_leaves_all_else_alone(fresh):
 def test_the_seeds_way_names_what_the_script_left_out(fresh):
     """conda, verl's checkout, its script with USE_MEGATRON=0: which ends well here, having installed nothing."""
     place = "/home/alice/miniconda3/bin/conda"
-    hosts.exec(fresh, f"mkdir -p $(dirname {place}) && cat > {place} <<'END'\n#!/usr/bin/python3\n{CONDA}END")
+    hosts.exec(fresh, f"mkdir -p $(dirname {place}) && cat > {place} <<'END'\n{CONDA}END")
     hosts.exec(fresh, f"chmod +x {place} && chown -R {USER}: /home/alice/miniconda3")
     wishes = ("verl_version=0.5.0", "verl_source_method=script", "verl_source_manager=conda", "verl_trainer=fsdp")
     host, done = run(fresh, *wishes)

@@ -1,10 +1,11 @@
-"""Ways to the outside that ask for a login and count: a forward proxy on this machine, a registry in the lab."""
+"""Ways to the outside that ask for a login or count: a proxy and a mirror on this machine, a registry in the lab."""
 
 import base64
 import contextlib
 import io
 import select
 import socket
+import sys
 import tarfile
 import threading
 import urllib.parse
@@ -16,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import docker
 import requests
 
-from lab import engine, network, settings, topology
+from lab import engine, machine, network, settings, topology
 from lab.build import rootfs
 from lab.waiting import until
 
@@ -120,6 +121,63 @@ def proxy(username: str | None = None, password: str = "") -> Iterator[Proxy]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+class _Mirror(BaseHTTPRequestHandler):
+    """Files that the test gave, and below /simple the package index that this machine's pip uses."""
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        status, kind, body = 404, "text/plain", b"not here\n"
+        if self.path in self.server.files:
+            status, kind, body = 200, "application/octet-stream", self.server.files[self.path]
+        elif self.path.startswith("/simple/"):
+            url = f"{package_index()}/{self.path.removeprefix('/simple/')}"
+            answer = requests.get(url, headers={"Accept": self.headers.get("Accept", "*/*")}, timeout=120)
+            # Links of the index may be relative to where it is.
+            body = answer.content.replace(b"<head>", f'<head><base href="{answer.url}">'.encode(), 1)
+            status, kind = answer.status_code, answer.headers["Content-Type"]
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+
+class Mirror(ThreadingHTTPServer):
+    """A site's own mirror: `files` has what lies at which path, `asked` the paths of the requests."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__((network.address(1), 0), _Mirror)
+        self.files: dict[str, bytes] = {}
+        self.asked: list[str] = []
+        self.url = f"http://{self.server_address[0]}:{self.server_port}"
+
+
+@contextlib.contextmanager
+def mirror() -> Iterator[Mirror]:
+    """A mirror that runs."""
+    server = Mirror()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def package_index() -> str:
+    """The index that this machine's pip asks: of its settings, or pip's own."""
+    own = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
+    return (machine.pip_settings().get("index-url") or machine.output(sys.executable, "-c", own).strip()).rstrip("/")
 
 
 CONFIG = """version: 0.1

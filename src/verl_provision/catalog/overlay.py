@@ -1,8 +1,8 @@
 """Put a user's own entries (`verl_catalog_extra`) over the catalog.
 
-An entry that has an existing `id` or `ref` (images), `version` (releases) or `name` (GPU products) changes only the
-fields it gives; mappings inside are merged, lists are replaced. A new entry must be complete, but for what is known of
-nobody's own image (DEFAULTS). The result is checked against the schemas.
+An entry that has an existing `id` or `ref` (images), `version` (releases) or `name` (GPU products, managers) changes
+only the fields it gives; mappings inside are merged, lists are replaced. A new entry must be complete, but for what is
+known of nobody's own image (DEFAULTS). The result is checked against the schemas.
 """
 
 import copy
@@ -14,7 +14,7 @@ from verl_provision.catalog.errors import CatalogError, Fault, shown
 from verl_provision.catalog.validate import faults_of
 
 # section of an overlay -> the keys that name an entry, first the one its messages use; images last: they name releases
-NAMES = {"releases": ("version",), "gpus": ("name",), "images": ("id", "ref")}
+NAMES = {"releases": ("version",), "gpus": ("name",), "managers": ("name",), "images": ("id", "ref")}
 DEEPEST = 20
 # What a new image needn't say. Everything that decides (CUDA, code, engines, releases, size) it must.
 DEFAULTS: dict[str, Any] = {

@@ -13,6 +13,7 @@ ENTRY = {
     "images": ("images", ("$defs", "image")),
     "releases": ("releases", ("$defs", "release")),
     "gpus": ("gpus", ("properties", "products", "items")),
+    "managers": ("managers", ("properties", "managers", "items")),
 }
 
 
@@ -87,4 +88,4 @@ def _checker(section: str, schemas: str) -> Any:
     part = whole
     for step in path:
         part = part[step]
-    return Draft202012Validator({**part, "$defs": whole["$defs"]})
+    return Draft202012Validator({**part, "$defs": whole.get("$defs", {})})

@@ -109,6 +109,16 @@ def test_releases_and_gpus() -> None:
     assert next(gpu for gpu in after["gpus"]["products"] if gpu["name"] == "H100")["memory_gb"] == [80, 94]
 
 
+def test_another_release_of_a_manager() -> None:
+    url = "https://downloads.example/micromamba"
+    own = {"name": "micromamba", "version": "2.9.0-0",
+           "downloads": [{"arch": "x86_64", "url": url, "sha256": "ab" * 32, "member": None}]}  # fmt: skip
+    after = {entry["name"]: entry for entry in load(extra={"managers": [own]})["managers"]}
+    before = {entry["name"]: entry for entry in PLAIN["managers"]}
+    assert after["micromamba"] == {**before["micromamba"], **own}
+    assert after["uv"] == before["uv"]
+
+
 def test_files_and_several_of_them(tmp_path: Path) -> None:
     first, second = tmp_path / "a.yml", tmp_path / "b.yml"
     first.write_text(yaml.safe_dump({"schema_version": 1, "images": [OWN]}))
@@ -142,6 +152,8 @@ def test_files_and_several_of_them(tmp_path: Path) -> None:
         ({"schema_version": 2}, ["schema_version", "found 2"]),
         ({"releases": [{"version": "0.10.0"}]}, ["0.10.0: date", "found nothing"]),
         ({"images": [{"id": "vllm024", "torch": None}]}, ["torch", "found None"]),
+        ({"managers": [{"name": "uv", "downloads": []}]}, ["uv: downloads", "found []"]),
+        ({"managers": [{"name": "pixi"}]}, ["pixi: name", "uv, micromamba"]),
         (["/does/not/exist.yml"], ["/does/not/exist.yml", "No such file"]),
         ([None], ["item 1", "found None"]),
         (["\0"], ["item 1"]),
