@@ -54,6 +54,9 @@ def _tree(root: Path, host: Host) -> None:
     wants.mkdir(parents=True)
     (wants / "lab-machine.service").symlink_to("/etc/systemd/system/lab-machine.service")
 
+    # It looks for LVM's snapshots among the machine's disks, which aren't the host's, and fails where it may not look.
+    (root / "etc/systemd/system/e2scrub_reap.service").symlink_to("/dev/null")
+
     # Debian's unit starts it again after a failure only: told to end, it would leave a host that nobody reaches.
     _write(root, "etc/systemd/system/ssh.service.d/lab.conf", "[Service]\nRestart=always\n")
     _write(root, "root/lab-key.pub", keys.private_key().with_suffix(".pub").read_text())

@@ -1,11 +1,9 @@
 """uv for real: fetched from the package index by its pinned hash, it makes an environment that is built on."""
 
-import ensurepip
 import os
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -58,9 +56,9 @@ def test_uv_comes_from_the_package_index_and_is_what_was_pinned(uv):
 def with_pip(folder):
     """The tiny index, with pip in it: an environment that uv makes gets its pip from the index."""
     write_index(folder)
-    wheel = next((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
-    (folder / "pip").mkdir()
-    (folder / "pip" / wheel.name).write_bytes(wheel.read_bytes())
+    words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder / "pip", "pip"]
+    subprocess.run(words, check=True, timeout=300)
+    (wheel,) = (folder / "pip").glob("pip-*.whl")
     (folder / "pip/index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>\n')
     return folder.as_uri()
 

@@ -44,6 +44,7 @@ def write_source(folder, version="0.9.1.dev0", script=None):
     files = {
         "pyproject.toml": PROJECT,
         "backend.py": BACKEND,
+        ".gitignore": "__pycache__/\n",  # as verl's own
         "verl/__init__.py": f"__version__ = {version!r}\n",
         "verl/version/version": version,
     }
