@@ -1,0 +1,336 @@
+#!/usr/bin/env python3
+"""Fetch the operator's repository, and run its playbook on this machine if an allowed key signed the commit.
+
+Written by verl-provision (role pull_timer); its settings are the JSON file that it is given. Runs as root under
+systemd and becomes the login user for the playbook, so that no job of that user can change what was verified.
+"""
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import pwd
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+REFUSED, UNFETCHED, BUSY, BROKEN = 10, 11, 75, 12  # exit statuses; the playbook's own are passed on
+GIT_TIMEOUT = 900
+KEPT_REPORTS = 20
+WANTED, VERIFIED = "refs/verl/wanted", "refs/verl/verified"
+# What lies below `reports` is the login user's: a child with no more rights than his reads it and clears it away.
+READ_REPORT = """
+import os, shutil, sys
+place, keep = sys.argv[1], int(sys.argv[2])
+with open(os.path.join(place, "latest", "report.json"), encoding="utf-8") as stream:
+    sys.stdout.write(stream.read(16 << 20))
+for name in sorted(name for name in os.listdir(place) if name[:1].isdigit())[:-keep]:
+    shutil.rmtree(os.path.join(place, name), ignore_errors=True)
+"""
+
+
+class Stop(Exception):
+    """The run ends here; nothing (more) is done on this machine."""
+
+    def __init__(self, result, status, message):
+        super().__init__(message)
+        self.result, self.status = result, status
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The token is for the place that was named, and for no other."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        return None
+
+
+def now():
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def redact(text):
+    """Logins in URLs are nobody's business."""
+    return re.sub(r"://[^/\s@]+@", "://***@", str(text))
+
+
+def tell(text, level=6):
+    """A line for the journal, and what `systemctl status` shows of the service."""
+    print("<%d>%s" % (level, text), file=sys.stderr, flush=True)
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(("STATUS=%s" % text.splitlines()[0]).encode(), address.replace("@", "\0", 1))
+
+
+class Pull:
+    """One run."""
+
+    def __init__(self, settings, lock):
+        self.want, self.lock = settings, lock
+        self.state = settings["state_dir"]
+        self.tree = os.path.join(self.state, "tree")
+        self.reports = os.path.join(self.state, "reports")
+        self.last = os.path.join(self.state, "last.json")
+        quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_REPLACE_OBJECTS": "1"}
+        self.environment = {**os.environ, **quiet, **settings["environment"]}
+        self.commit = self.wanted = self.report = None
+
+    # ---- the repository
+
+    def git(self, *words, check=True):
+        argv = ["git", "-C", self.tree, "-c", "core.hooksPath=/dev/null", *words]
+        try:
+            done = subprocess.run(
+                argv, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                timeout=GIT_TIMEOUT,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Stop("unfetched", UNFETCHED, "git %s: %s" % (words[0], redact(error))) from error
+        said = done.stdout.decode("utf-8", "replace").strip()
+        if check and done.returncode:
+            what = "git %s ended with %d" % (words[0], done.returncode)
+            raise Stop("unfetched", UNFETCHED, "%s: %s" % (what, redact(said)[-600:]))
+        return done.returncode, said
+
+    def fetch(self):
+        """Bring the wanted commit; the working tree stays as it is."""
+        if not os.path.isdir(os.path.join(self.tree, ".git")):
+            os.makedirs(self.tree, mode=0o755, exist_ok=True)
+            self.git("init", "--quiet")
+        else:
+            self.commit = self.git("rev-parse", "--verify", "--quiet", VERIFIED, check=False)[1] or None
+        slow = ["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"]
+        spec = "+%s:%s" % (self.want["version"], WANTED)
+        self.git(*slow, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--", self.want["repository"], spec)
+        self.wanted = self.git("rev-parse", "--verify", WANTED + "^{commit}")[1]
+
+    def verify(self):
+        """Refuse a commit that none of the allowed keys signed, and one that goes back behind what ran here before."""
+        # Whatever OpenPGP or X.509 keys lie about on this machine were not allowed by anybody.
+        only = [
+            "-c", "gpg.ssh.allowedSignersFile=" + self.want["allowed_signers"], "-c", "gpg.program=/bin/false",
+            "-c", "gpg.openpgp.program=/bin/false", "-c", "gpg.x509.program=/bin/false",
+            "-c", "gpg.ssh.program=ssh-keygen",
+        ]  # fmt: skip
+        if os.path.isfile(self.want["revoked_keys"]):
+            only += ["-c", "gpg.ssh.revocationFile=" + self.want["revoked_keys"]]
+        status, said = self.git(*only, "verify-commit", self.wanted, check=False)
+        if status:
+            raise Stop(
+                "refused", REFUSED,
+                "commit %s of %s isn't signed by an allowed key (%s). Nothing was run; %s stays. "
+                "Sign it with a key of %s: git commit --amend -S (gpg.format=ssh)"
+                % (self.wanted[:12], redact(self.want["repository"]), " ".join(said.split())[-300:] or "no signature",
+                   (self.commit or "no commit")[:12], self.want["allowed_signers"]),
+            )  # fmt: skip
+        if self.commit and not self.want["allow_rewind"]:
+            status, _ = self.git("merge-base", "--is-ancestor", self.commit, self.wanted, check=False)
+            if status:
+                raise Stop(
+                    "refused", REFUSED,
+                    "commit %s doesn't follow %s, which ran here before: an old commit would come back. "
+                    "Nothing was run. Put a new commit on top, or set pull_timer_allow_rewind"
+                    % (self.wanted[:12], self.commit[:12]),
+                )  # fmt: skip
+
+    def check_out(self):
+        """The tree is the verified commit and nothing else."""
+        self.git("-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", "--detach", self.wanted)
+        self.git("clean", "-ffdxq")
+        self.git("update-ref", VERIFIED, self.wanted)
+        self.commit = self.wanted
+
+    # ---- the playbook
+
+    def user(self):
+        """(what a child does before it starts, its environment) to be the login user."""
+        name = self.want["user"]
+        environment = {name: value for name, value in self.environment.items() if name != "NOTIFY_SOCKET"}
+        environment.update(ANSIBLE_CONFIG=os.path.join(self.tree, "ansible.cfg"), VERL_PROVISION_PULL="1")
+        if not os.path.isfile(environment["ANSIBLE_CONFIG"]):
+            del environment["ANSIBLE_CONFIG"]
+        if not name or os.geteuid() != 0:
+            return None, environment
+        entry = pwd.getpwnam(name)
+        environment.update(HOME=entry.pw_dir, USER=name, LOGNAME=name, SHELL=entry.pw_shell)
+        runtime = "/run/user/%d" % entry.pw_uid
+        if os.path.isdir(runtime):
+            environment["XDG_RUNTIME_DIR"] = runtime
+
+        def become():
+            os.initgroups(name, entry.pw_gid)
+            os.setgid(entry.pw_gid)
+            os.setuid(entry.pw_uid)
+
+        os.chown(self.reports, entry.pw_uid, entry.pw_gid)
+        return become, environment
+
+    def play(self):
+        """Run the playbook, and read its report. Returns its exit status."""
+        os.makedirs(self.reports, mode=0o755, exist_ok=True)
+        become, environment = self.user()
+        here = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+        myself = os.path.join(self.state, "self.json")
+        put(myself, json.dumps({"all": {"hosts": {self.want["host"]: here}}}), 0o644)
+        argv = [self.want["ansible_playbook"], "-i", self.want["inventory"], "-i", myself, "--limit", self.want["host"]]
+        argv += ["-e", json.dumps({"run_report_directory": self.reports})]
+        argv += [*self.want["arguments"], self.want["playbook"]]
+        before = self.newest(become, environment)
+        child = subprocess.Popen(
+            argv, cwd=self.tree, env=environment, stdin=subprocess.DEVNULL, preexec_fn=become, start_new_session=True,
+            pass_fds=[self.lock.fileno()],  # a playbook whose parent was killed still keeps others out
+        )  # fmt: skip
+        try:
+            status = child.wait()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.killpg(child.pid, signal.SIGTERM)
+            child.wait()
+            raise
+        after = self.newest(become, environment)
+        self.report = after if after and after != before else None
+        return status
+
+    def newest(self, become, environment):
+        """The newest report, None where there is none."""
+        words = [sys.executable, "-I", "-c", READ_REPORT, self.reports, str(KEPT_REPORTS)]
+        done = subprocess.run(
+            words, env=environment, preexec_fn=become, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        try:
+            return json.loads(done.stdout.decode()) if done.returncode == 0 else None
+        except ValueError:
+            return None
+
+    # ---- what became of it
+
+    def run(self):
+        """One run; (result, exit status, message)."""
+        try:
+            self.fetch()
+            self.verify()
+            self.check_out()
+            tell("runs %s at %s" % (self.want["playbook"], self.commit[:12]))
+            status = self.play()
+        except Stop as stop:
+            return stop.result, stop.status, str(stop)
+        except (OSError, KeyError) as error:
+            return "broken", BROKEN, "the run could not be made: %s" % redact(error)
+        if status:
+            return "failed", status, "%s at %s ended with %d" % (self.want["playbook"], self.commit[:12], status)
+        return "converged", 0, "%s at %s: everything is as it should be" % (self.want["playbook"], self.commit[:12])
+
+    def deliver(self, document):
+        """Bring the document to the operator. Returns why it could not be, '' where it was or need not be."""
+        text, report = json.dumps(document, indent=2) + "\n", self.want["report"]
+        put(self.last, text, 0o644)
+        try:
+            if report["command"]:
+                argv = [*report["command"], self.last]
+                done = subprocess.run(
+                    argv, input=text.encode(), env=self.environment,
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120,
+                )  # fmt: skip
+                if done.returncode:
+                    said = done.stdout.decode("utf-8", "replace").strip()[-300:]
+                    return "%s ended with %d: %s" % (argv[0], done.returncode, redact(said))
+            if report["url"]:
+                return self.send(text.encode(), report)
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+            return redact(error)
+        return ""
+
+    def send(self, body, report):
+        """To a URL, with the token that only root may read; an error that may pass is tried again."""
+        url = report["url"].replace("{host}", urllib.parse.quote(self.want["host"], safe=""))
+        headers = {"Content-Type": "application/json", "User-Agent": "verl-provision-pull"}
+        if report["token_file"]:
+            parts = urllib.parse.urlsplit(url)
+            if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+                return "%s: the token is not sent without TLS" % redact(url)
+            with open(report["token_file"], encoding="utf-8") as stream:
+                headers["Authorization"] = "Bearer " + stream.read().strip()
+        opener = urllib.request.build_opener(NoRedirect)
+        for left in reversed(range(report["attempts"])):
+            request = urllib.request.Request(url, data=body, headers=headers, method=report["method"])
+            try:
+                with opener.open(request, timeout=30) as answer:
+                    answer.read()
+                return ""
+            except urllib.error.HTTPError as error:
+                problem = "%s answered %d %s" % (redact(url), error.code, error.reason)
+                if error.code < 500 and error.code not in (408, 429):
+                    break
+            except OSError as error:
+                problem = "%s: %s" % (redact(url), redact(getattr(error, "reason", None) or error))
+            if left:
+                # Longer each time, and at random, so that not all hosts come back at once.
+                time.sleep(report["pause"] * 2 ** (report["attempts"] - left - 1) * random.uniform(0.5, 1.5))
+        return problem
+
+
+def put(path, text, mode):
+    """Write a file in one go."""
+    aside = "%s.%d" % (path, os.getpid())
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    os.replace(aside, path)
+
+
+def stopped(number, frame):
+    """systemd, or a person, wants the run to end."""
+    sys.exit(128 + number)
+
+
+def main(arguments):
+    """One run with the settings of a file; its exit status."""
+    if len(arguments) != 1:
+        print("usage: verl-provision-pull SETTINGS.json", file=sys.stderr)
+        return 2
+    with open(arguments[0], encoding="utf-8") as stream:
+        settings = json.load(stream)
+    signal.signal(signal.SIGTERM, stopped)
+    os.umask(0o022)
+    os.makedirs(settings["state_dir"], mode=0o755, exist_ok=True)
+    # flock, because the kernel lets it go when its holder dies, however it dies.
+    with open(os.path.join(settings["state_dir"], "lock"), "a", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            tell("another pull run is at work on this machine; this one leaves it to that one", 5)
+            return BUSY
+        pull, started = Pull(settings, lock), now()
+        result, status, message = pull.run()
+        document = {
+            "schema_version": 1,
+            "host": settings["host"],
+            "ok": result == "converged",
+            "result": result,
+            "message": message,
+            "exit_status": status,
+            "repository": redact(settings["repository"]),
+            "version": settings["version"],
+            "commit": pull.commit,
+            "wanted_commit": pull.wanted,
+            "started": started,
+            "finished": now(),
+            "report": pull.report,
+        }
+        undelivered = pull.deliver(document)
+    if undelivered:
+        message += "; NOT DELIVERED: " + undelivered
+    tell(message, 3 if status else 4 if undelivered else 6)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,386 @@
+"""The pull script against repositories made on the spot: only what an allowed key signed runs, and it is told."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
+from pathlib import Path
+
+import jinja2
+import jsonschema
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = ROOT / "roles/pull_timer/files/verl_provision_pull.py"
+SCHEMA = json.loads((ROOT / "catalog/schema/pull.json").read_text())
+REFUSED, UNFETCHED, BUSY = 10, 11, 75
+
+ROLE = ROOT / "roles/pull_timer"
+
+
+def settings(**given):
+    """The script's settings as the role writes them."""
+    values = yaml.safe_load((ROLE / "defaults/main.yml").read_text()) | {"__pull_timer_login": {"stdout": ""}} | given
+    values |= {name: value for name, value in yaml.safe_load((ROLE / "vars/main.yml").read_text()).items()}
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    environment.filters |= {"bool": bool, "to_nice_json": json.dumps}
+    return json.loads(environment.from_string((ROLE / "templates/pull.json.j2").read_text()).render(values))
+
+
+# Stands for ansible-playbook: notes what it was asked, and writes a report as role run_report does.
+PLAYBOOK = """#!{python}
+import json, os, pathlib, sys
+place = pathlib.Path(json.loads(sys.argv[sys.argv.index("-e") + 1])["run_report_directory"])
+runs = pathlib.Path("{runs}")
+with runs.open("a") as stream:
+    run = {{"argv": sys.argv[1:], "tree": pathlib.Path("site.yml").read_text(), "env": dict(os.environ)}}
+    stream.write(json.dumps(run) + "\\n")
+name = "20261129T1000%02dZ" % len(runs.read_text().splitlines())
+(place / name).mkdir()
+(place / name / "report.json").write_text(json.dumps({{"ok": True, "run": {{"id": name}}}}))
+(place / "latest").unlink(missing_ok=True)
+(place / "latest").symlink_to(name)
+sys.exit(int(pathlib.Path("status").read_text()))
+"""
+
+
+class Server(ThreadingHTTPServer):
+    """Takes documents; answers what it is told to."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Taker)
+        self.taken, self.answers = [], []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class Taker(BaseHTTPRequestHandler):
+    """One request."""
+
+    def log_message(self, *_):
+        pass
+
+    def take(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.taken.append((self.command, self.path, self.headers.get("Authorization"), json.loads(body)))
+        status, location = self.server.answers.pop(0) if self.server.answers else (204, None)
+        self.send_response(status)
+        if location:
+            self.send_header("Location", location)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_PUT = do_POST = do_GET = take
+
+
+@pytest.fixture
+def server():
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+class Fleet:
+    """An operator's repository, and one machine that pulls it."""
+
+    def __init__(self, place):
+        self.place, self.repository, self.runs = place, place / "operator", place / "runs"
+        self.keys = {name: self.key(name) for name in ("operator", "stranger")}
+        self.git("init", "--quiet", "--initial-branch=main", str(self.repository), at=place)
+        public = self.keys["operator"].with_suffix(".pub").read_text()
+        (place / "allowed").write_text(f"ops@example.org {public}")
+        self.playbook = place / "ansible-playbook"
+        self.playbook.write_text(PLAYBOOK.format(python=sys.executable, runs=self.runs))
+        self.playbook.chmod(0o755)
+        self.runs.touch()
+        self.settings = settings(
+            pull_timer_host="gpu-01",
+            pull_timer_repository=str(self.repository),
+            pull_timer_state_dir=str(place / "state"),
+            pull_timer_inventory="inventory",
+            pull_timer_arguments=["--diff"],
+        ) | {
+            "allowed_signers": str(place / "allowed"),
+            "revoked_keys": str(place / "revoked"),
+            "ansible_playbook": str(self.playbook),
+        }
+        self.settings["report"]["pause"] = 0.01
+
+    def key(self, name):
+        path = self.place / name / "key"
+        path.parent.mkdir()
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(path)], check=True)
+        return path
+
+    def git(self, *words, at=None):
+        identity = ["-c", "user.name=x", "-c", "user.email=ops@example.org"]
+        done = subprocess.run(
+            ["git", *identity, *words], cwd=at or self.repository, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    def commit(self, text, signer="operator", status=0):
+        """A commit, signed with a key or (None) not at all; its name."""
+        (self.repository / "site.yml").write_text(text)
+        (self.repository / "status").write_text(str(status))
+        self.git("add", "-A")
+        signing = ["-c", "gpg.format=ssh", "-c", f"user.signingKey={self.keys[signer]}"] if signer else []
+        self.git(*signing, "commit", "--quiet", "-m", text, *(["-S"] if signer else ["--no-gpg-sign"]))
+        return self.git("rev-parse", "HEAD")
+
+    def start(self):
+        path = self.place / "settings.json"
+        path.write_text(json.dumps(self.settings))
+        return subprocess.Popen([sys.executable, str(SCRIPT), str(path)], stderr=subprocess.PIPE, text=True)
+
+    def pull(self):
+        """One run: exit status, what it said, the document."""
+        child = self.start()
+        said = child.communicate(timeout=60)[1]
+        last = self.place / "state/last.json"
+        document = json.loads(last.read_text()) if last.exists() else None
+        if document:
+            jsonschema.validate(document, SCHEMA)
+        return child.returncode, said, document
+
+    def played(self):
+        """What the playbook was asked, run by run."""
+        return [json.loads(line) for line in self.runs.read_text().splitlines()]
+
+    def trees(self):
+        return [run["tree"] for run in self.played()]
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    return Fleet(tmp_path)
+
+
+def test_a_signed_commit_runs_and_runs_again(fleet):
+    commit = fleet.commit("one")
+    status, said, document = fleet.pull()
+    assert status == 0, said
+    assert document["ok"] and document["result"] == "converged" and document["commit"] == commit
+    assert document["report"]["run"]["id"] == "20261129T100001Z"
+    (run,) = fleet.played()
+    assert run["argv"][-2:] == ["--diff", "site.yml"] and run["argv"][:2] == ["-i", "inventory"]
+    assert run["argv"][run["argv"].index("--limit") + 1] == "gpu-01"
+    assert run["env"]["VERL_PROVISION_PULL"] == "1"
+    assert fleet.pull()[2]["report"]["run"]["id"] == "20261129T100002Z", "the same commit repairs drift"
+    fleet.commit("two")
+    assert fleet.pull()[0] == 0
+    assert fleet.trees() == ["one", "one", "two"]
+
+
+@pytest.mark.parametrize("signer", [None, "stranger"])
+def test_a_commit_that_no_allowed_key_signed_is_refused(fleet, signer):
+    good = fleet.commit("one")
+    assert fleet.pull()[0] == 0
+    bad = fleet.commit("evil", signer=signer)
+    status, said, document = fleet.pull()
+    assert status == REFUSED
+    assert document["result"] == "refused" and not document["ok"] and document["report"] is None
+    assert (document["commit"], document["wanted_commit"]) == (good, bad)
+    for text in (said, document["message"]):
+        assert f"commit {bad[:12]}" in text and "isn't signed by an allowed key" in text and str(fleet.place) in text
+    assert fleet.trees() == ["one"]
+    assert (fleet.place / "state/tree/site.yml").read_text() == "one", "the previous commit stays"
+    fleet.commit("mended on top")
+    assert fleet.pull()[0] == 0
+
+
+def test_the_first_commit_is_refused_too(fleet):
+    fleet.commit("evil", signer="stranger")
+    status, _, document = fleet.pull()
+    assert status == REFUSED and document["commit"] is None
+    assert not (fleet.place / "state/tree/site.yml").exists() and fleet.trees() == []
+
+
+def test_a_key_that_was_revoked_is_refused(fleet):
+    fleet.commit("one")
+    (fleet.place / "revoked").write_text(fleet.keys["operator"].with_suffix(".pub").read_text())
+    assert fleet.pull()[0] == REFUSED
+
+
+def test_an_openpgp_signature_is_nobodys_whatever_the_keyring_of_the_machine_holds(fleet, monkeypatch, tmp_path):
+    """A gpg that calls every signature good stands for one whose keyring holds a stranger's key."""
+    gpg = tmp_path / "bin/gpg"
+    gpg.parent.mkdir()
+    said = ("NEWSIG", "GOODSIG 0123456789ABCDEF x", "TRUST_ULTIMATE")
+    gpg.write_text("#!/bin/sh\ncat >/dev/null\n" + "".join(f"echo '[GNUPG:] {line}'\n" for line in said))
+    gpg.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{gpg.parent}{os.pathsep}{os.environ['PATH']}")
+    fleet.commit("evil", signer=None)
+    raw = fleet.git("cat-file", "commit", "HEAD")
+    head, _, message = raw.partition("\n\n")
+    forged = f"{head}\ngpgsig -----BEGIN PGP SIGNATURE-----\n \n AA==\n -----END PGP SIGNATURE-----\n\n{message}\n"
+    path = tmp_path / "forged"
+    path.write_text(forged)
+    fleet.git("update-ref", "refs/heads/main", fleet.git("hash-object", "-t", "commit", "-w", str(path)))
+    fleet.git("verify-commit", "main")  # as an unhardened git sees it
+    assert fleet.pull()[0] == REFUSED
+
+
+def test_an_old_signed_commit_does_not_come_back(fleet):
+    fleet.commit("one")
+    fleet.commit("two")
+    assert fleet.pull()[0] == 0
+    fleet.git("reset", "--quiet", "--hard", "HEAD~1")
+    status, _, document = fleet.pull()
+    assert status == REFUSED and "doesn't follow" in document["message"]
+    fleet.settings["allow_rewind"] = True
+    assert fleet.pull()[0] == 0
+    assert fleet.trees() == ["two", "one"]
+
+
+def test_what_somebody_put_into_the_tree_is_gone(fleet):
+    fleet.commit("one")
+    assert fleet.pull()[0] == 0
+    (fleet.place / "state/tree/site.yml").write_text("evil")
+    (fleet.place / "state/tree/library").mkdir()
+    (fleet.place / "state/tree/library/copy.py").write_text("evil")
+    assert fleet.pull()[0] == 0
+    assert fleet.trees() == ["one", "one"] and not (fleet.place / "state/tree/library").exists()
+
+
+def test_a_repository_that_is_away_runs_nothing(fleet):
+    fleet.commit("one")
+    fleet.settings["repository"] = "https://ops:s3cret@127.0.0.1:1/operator.git"
+    status, said, document = fleet.pull()
+    assert status == UNFETCHED and document["result"] == "unfetched" and fleet.trees() == []
+    assert "s3cret" not in said + json.dumps(document)
+
+
+def test_a_playbook_that_fails_fails_the_run_and_its_report_is_delivered(fleet, server):
+    fleet.commit("one", status=2)
+    fleet.settings["report"]["url"] = server.url + "/hosts/{host}.json"
+    status, said, _ = fleet.pull()
+    assert status == 2 and "site.yml at" in said and "ended with 2" in said
+    ((method, path, login, document),) = server.taken
+    assert (method, path, login) == ("PUT", "/hosts/gpu-01.json", None)
+    assert document["result"] == "failed" and document["exit_status"] == 2 and document["report"]["ok"]
+
+
+def test_a_refusal_is_delivered_with_the_token(fleet, server):
+    fleet.commit("evil", signer=None)
+    token = fleet.place / "token"
+    token.write_text("s3cret\n")
+    fleet.settings["report"] |= {"url": server.url, "method": "POST", "token_file": str(token)}
+    status, said, _ = fleet.pull()
+    ((method, _, login, document),) = server.taken
+    assert (status, method, login) == (REFUSED, "POST", "Bearer s3cret")
+    assert document["result"] == "refused" and "s3cret" not in said + json.dumps(document)
+
+
+def test_a_delivery_that_fails_is_told_and_fails_nothing(fleet, server):
+    fleet.commit("one")
+    fleet.settings["report"]["url"] = server.url
+    server.answers = [(503, None)] * 3
+    status, said, document = fleet.pull()
+    assert status == 0 and document["ok"] and len(server.taken) == 3
+    assert "NOT DELIVERED" in said and "answered 503" in said
+    server.answers = [(503, None), (204, None)]
+    assert "NOT DELIVERED" not in fleet.pull()[1], "an error that passes is tried again"
+
+
+def test_the_token_goes_nowhere_else(fleet, server):
+    fleet.commit("one")
+    token = fleet.place / "token"
+    token.write_text("s3cret\n")
+    fleet.settings["report"] |= {"url": server.url, "method": "POST", "token_file": str(token)}
+    server.answers = [(302, server.url + "/elsewhere")]
+    assert "answered 302" in fleet.pull()[1]
+    assert [path for _, path, _, _ in server.taken] == ["/"]
+    fleet.settings["report"]["url"] = "http://reports.example.org/"
+    assert "not sent without TLS" in fleet.pull()[1]
+
+
+def test_a_command_takes_the_document(fleet):
+    fleet.commit("one")
+    taken = fleet.place / "taken"
+    fleet.settings["report"]["command"] = ["sh", "-c", f'cat > {taken}; cmp {taken} "$0"']
+    assert fleet.pull()[0] == 0
+    assert json.loads(taken.read_text())["result"] == "converged"
+    fleet.settings["report"]["command"] = ["sh", "-c", "echo no room; exit 3"]
+    status, said, _ = fleet.pull()
+    assert status == 0 and "NOT DELIVERED: sh ended with 3: no room" in said
+
+
+def test_two_runs_do_not_meet(fleet):
+    fleet.commit("one")
+    assert fleet.pull()[0] == 0
+    with (fleet.place / "state/lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        status, said, _ = fleet.pull()
+    assert status == BUSY and "another pull run" in said and fleet.trees() == ["one"]
+
+
+def test_a_run_that_is_stopped_stops_its_playbook(fleet):
+    pid = fleet.place / "pid"
+    fleet.playbook.write_text(f"#!/bin/sh\necho $$ > {pid}.new && mv {pid}.new {pid}\nexec sleep 60\n")
+    fleet.commit("one")
+    child = fleet.start()
+    while not pid.exists():
+        assert child.poll() is None
+    child.send_signal(signal.SIGTERM)
+    child.communicate(timeout=30)
+    assert child.returncode == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_few_reports_are_kept(fleet):
+    fleet.commit("one")
+    for number in range(25):
+        (fleet.place / f"state/reports/20261128T1000{number:02}Z").mkdir(parents=True)
+    assert fleet.pull()[0] == 0
+    kept = sorted(path.name for path in (fleet.place / "state/reports").iterdir())
+    assert len(kept) == 21 and kept[-2:] == ["20261129T100001Z", "latest"]
+
+
+def test_systemd_shows_what_became_of_it(fleet, monkeypatch):
+    import socket
+
+    address = str(fleet.place / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(address)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        fleet.commit("evil", signer=None)
+        assert fleet.pull()[0] == REFUSED
+        assert listener.recv(4096).decode().startswith("STATUS=commit ")
+
+
+def test_ansible_itself_converges_this_machine(fleet):
+    """No stand-in: the real ansible-playbook, an inventory of the repository in which this host is one of two."""
+    site = (
+        "- hosts: all\n  gather_facts: false\n  tasks:\n"
+        "    - ansible.builtin.copy:\n        content: '{{ greeting }} {{ inventory_hostname }}'\n"
+        "        dest: '{{ place }}'\n        mode: '0644'\n"
+    )
+    (fleet.repository / "inventory").write_text("gpu-01\ngpu-02\n[all:vars]\ngreeting=hello\n")
+    fleet.commit(site)
+    fleet.settings["ansible_playbook"] = str(Path(sys.executable).parent / "ansible-playbook")
+    fleet.settings["arguments"] = ["-e", f"place={fleet.place}/made"]
+    status, said, document = fleet.pull()
+    assert status == 0 and document["report"] is None, said
+    assert (fleet.place / "made").read_text() == "hello gpu-01"
+
+
+def test_what_a_host_installs_is_what_the_project_pins_and_whole():
+    pins = (ROOT / "requirements/core-2.19.txt").read_text().split()
+    installed = yaml.safe_load((ROLE / "defaults/main.yml").read_text())["pull_timer_requirements"]
+    assert set(installed) <= set(pins)
+    names = {canonicalize_name(pin.split("==")[0]) for pin in installed}
+    for name in names:
+        for line in metadata.requires(name) or []:
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                assert canonicalize_name(needed.name) in names, f"{name} needs {needed.name}"
