@@ -10,7 +10,8 @@ description:
   - V(reach) waits until every port of O(targets) accepts a connection from this host.
   - V(ready) does the same, then asks Ray itself, inside its container, until every node of O(nodes) is alive and has
     its GPUs.
-  - V(leave) has Ray drain this node, which it refuses while something runs there, then ends and removes the container.
+  - V(leave) has Ray drain this node, which it refuses while something runs there, then ends and removes the container,
+    or the unit of a source environment.
   - Nothing is waited for longer than O(timeout). What is missing then is named by node and port.
 options:
   action:
@@ -19,14 +20,21 @@ options:
     choices: [reach, ready, leave]
     required: true
   engine:
-    description: The engine's command.
+    description: The engine's command; V(source) where Ray runs from a source environment.
     type: str
-    choices: [docker, podman]
+    choices: [docker, podman, source]
     default: docker
   container:
-    description: The container that runs Ray.
+    description: The container, or the unit of a source environment, that runs Ray.
     type: str
     default: verl-ray
+  prefix:
+    description: The directory that holds the source environment (C(env)).
+    type: path
+    default: ~/verl
+  token_file:
+    description: The file of Ray's token, for V(source). A container has it mounted.
+    type: path
   gcs:
     description: Address and port of the head's control service.
     type: str
@@ -84,12 +92,13 @@ gpus:
 
 import errno
 import json
+import os
 import select
 import socket
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.verl_container import cli, idle
+from ansible.module_utils.verl_container import cli, idle, unit
 
 PAUSE = 1.0
 CONNECT = 3.0  # seconds for one connection
@@ -146,6 +155,7 @@ class Cluster:
     def __init__(self, module):
         self.module = module
         self.want = module.params
+        self.source = self.want["engine"] == "source"
         self.engine = cli.Engine(self.want["engine"])
         self.until = time.monotonic() + self.want["timeout"]
 
@@ -168,14 +178,29 @@ class Cluster:
             )
             raise cli.CliError(
                 "{0} can't reach {1}. Waited {2} s.".format(socket.gethostname(), told, self.want["timeout"]),
-                fix="let the nodes reach each other on Ray's ports (docs/cluster.md); where nothing listens: {0} logs "
-                "{1} on that node".format(self.want["engine"], self.want["container"]),
+                fix="let the nodes reach each other on Ray's ports (docs/cluster.md); where nothing listens: {0}, on "
+                "that node".format(self.logs()),
             )
 
+    def logs(self):
+        """Return the command that shows what Ray said."""
+        if self.source:
+            return "journalctl --user -n 50 -u {0}".format(self.want["container"])
+        return "{0} logs --tail 50 {1}".format(self.want["engine"], self.want["container"])
+
+    def run(self, *argv, **kwargs):
+        """Run a command where Ray runs; returns (rc, stdout, stderr)."""
+        if not self.source:
+            return self.engine.run("exec", self.want["container"], *argv, **kwargs)
+        folder = os.path.join(self.want["prefix"], "env", "bin")
+        env = {"PATH": folder + ":" + unit.PATH, "PYTHONNOUSERSITE": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+        if self.want["token_file"]:
+            env.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=self.want["token_file"])
+        return cli.run((os.path.join(folder, argv[0]),) + argv[1:], env=env, cwd="/", **kwargs)
+
     def inside(self, program, asked, seconds):
-        """Run a program in Ray's container; returns what it prints, or (None, why)."""
-        argv = ("exec", self.want["container"], "python3", "-c", program, json.dumps(asked))
-        rc, out, err = self.engine.run(*argv, timeout=seconds)
+        """Run a program where Ray runs; returns what it prints, or (None, why)."""
+        rc, out, err = self.run("python3", "-c", program, json.dumps(asked), timeout=seconds)
         for line in out.splitlines():
             if line.startswith("verl-ray "):
                 return json.loads(line[len("verl-ray ") :]), None
@@ -201,8 +226,10 @@ class Cluster:
             return alive
         if answer is None:
             raise cli.CliError(
-                "Ray in container {0} does not answer: {1}.".format(self.want["container"], why),
-                fix="{0} logs --tail 50 {1}".format(self.want["engine"], self.want["container"]),
+                "Ray in {0} {1} does not answer: {2}.".format(
+                    "unit" if self.source else "container", self.want["container"], why
+                ),
+                fix=self.logs(),
             )
         told = "; ".join(
             "{0} ({1}) {2}".format(
@@ -218,12 +245,20 @@ class Cluster:
             "After {0} s Ray has {1} nodes with {2} GPUs: {3}.".format(
                 self.want["timeout"], len(alive), sum(alive.values()), told
             ),
-            fix="{0} logs --tail 50 {1}, on that node".format(self.want["engine"], self.want["container"]),
+            fix=self.logs() + ", on that node",
         )
 
     def leave(self):
-        """Drain this node, then remove its container. Returns whether there was one."""
+        """Drain this node, then remove its container or unit. Returns whether there was one."""
         name = self.want["container"]
+        if self.source:
+            ours = unit.Unit(name)
+            there = ours.text() is not None
+            if there and not self.module.check_mode:
+                if ours.active():
+                    self.drain()
+                ours.remove()
+            return there
         found = self.engine.inspect("container", name)
         if found is None:
             return False
@@ -238,7 +273,7 @@ class Cluster:
     def drain(self):
         """Have Ray take nothing new onto this node; it says no where something runs."""
         name, allowed = self.want["container"], self.want["disruption_allowed"]
-        work = idle.ray_work_in(self.engine, name)
+        work = idle.ray_work() if self.source else idle.ray_work_in(self.engine, name)
         if work and not allowed:
             raise cli.CliError(
                 "{0} runs on this node, which was to leave the cluster.".format(", ".join(work[:3])),
@@ -249,9 +284,9 @@ class Cluster:
         if node is None:
             return  # the cluster doesn't know it, or is gone: there's nothing to drain
         reason = "DRAIN_NODE_REASON_" + ("PREEMPTION" if allowed else "IDLE_TERMINATION")
-        argv = ["exec", name, "ray", "drain-node", "--address", self.want["gcs"], "--node-id", node]
+        argv = ["ray", "drain-node", "--address", self.want["gcs"], "--node-id", node]
         argv += ["--reason", reason, "--reason-message", "verl_cluster_state is absent"]
-        rc, out, err = self.engine.run(*argv, timeout=90)
+        rc, out, err = self.run(*argv, timeout=90)
         said = (err + out).strip()
         if rc and "No such command" not in said:  # Ray before 2.9 can't drain
             raise cli.CliError(
@@ -266,8 +301,10 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "action": {"type": "str", "choices": ["reach", "ready", "leave"], "required": True},
-            "engine": {"type": "str", "choices": ["docker", "podman"], "default": "docker"},
+            "engine": {"type": "str", "choices": ["docker", "podman", "source"], "default": "docker"},
             "container": {"type": "str", "default": "verl-ray"},
+            "prefix": {"type": "path", "default": "~/verl"},
+            "token_file": {"type": "path", "no_log": False},
             "gcs": {"type": "str", "default": ""},
             "address": {"type": "str", "default": ""},
             "targets": dicts,

@@ -120,7 +120,9 @@ class Collector:
     def get_ray(self):
         none = {"running": False, "session": None, "busy": False}
         found = self.host.guard("ray", network.ray, self.host) or none
-        return {"ray": dict(found, container=self.engines()["ray_container"])}
+        found = dict(found, container=self.engines()["ray_container"])
+        service = self.host.guard("user_service", network.user_service, self.host)
+        return {"ray": dict(found, user_service=service) if service else found}
 
 
 def collect(host, gather=("all",)):

@@ -411,6 +411,7 @@ class Build:
             "path": env.path,
             "python": python,
             "verl_version": present["verl"][0],
+            "ray": present["ray"][0] if "ray" in present else None,
             "wanted_verl_version": options["verl_version"],
             "torch": torch or present["torch"][0],
             "torch_cuda": cuda,

@@ -128,7 +128,10 @@ class Environment:
         return broken
 
     def used_by(self):
-        """[(pid, command)] of running processes started from this environment's bin directory."""
+        """[(pid, command)] of running processes started from this environment's bin directory.
+
+        Not those of Ray's own unit: the plan waits for what Ray works on, and starts it anew for another environment.
+        """
         users = []
         bin_folder = os.path.join(self.path, "bin") + os.sep
         for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -137,9 +140,18 @@ class Environment:
                     command = handle.read(4096).decode("utf-8", "replace").split("\0")
             except OSError:
                 continue
-            if command[0].startswith(bin_folder) and int(pid) != os.getpid():
+            if command[0].startswith(bin_folder) and int(pid) != os.getpid() and not _of_ray(pid):
                 users.append((int(pid), " ".join(command).strip()[:120]))
         return users
+
+
+def _of_ray(pid, proc="/proc"):
+    """Whether a process belongs to the unit that role ray_cluster keeps."""
+    try:
+        with open(os.path.join(proc, pid, "cgroup"), encoding="utf-8") as handle:
+            return bool(re.search(r"/user@\d+\.service/.*-ray\.service$", handle.read(), re.M))
+    except OSError:
+        return False
 
 
 def _by_pip(path):

@@ -1,15 +1,21 @@
 """Ray over the hosts of the group `cluster`: what each node starts, and what keeps the whole from starting. Pure."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from verl_provision.decide import releases, versions
 from verl_provision.decide.junk import mapping, text, texts, whole
 from verl_provision.decide.keys import step_key
-from verl_provision.decide.steps import Planner, mebibytes
+from verl_provision.decide.steps import Planner, container_env, mebibytes, token_path
 
 STEP, SAME = "ray_cluster", "cluster_same"
-RULES = (SAME, "cluster_backend", "cluster_address", "cluster_head")
+RULES = (
+    SAME, "cluster_backend", "cluster_address", "cluster_head", "cluster_service", "cluster_linger", "cluster_firewall",
+)  # fmt: skip
+BACKENDS = ("docker", "podman", "source")
+TOKENS = "2.52"  # the first Ray that asks for a token
 HEAD, WORKER = "head", "worker"
 SHARE = 30  # of the host's memory: what Ray gives its object store, and the role the container's /dev/shm
 STORE_MAX_MB = 190_000  # Ray's own limit, 200 GB
@@ -57,21 +63,41 @@ class Node:
 
     def data(self) -> dict[str, Any]:
         """What is compared between nodes, as plain data."""
-        host, decision = self.planner.host, self.planner.decision
-        image, checkout = decision.candidate.image, host.checkout or {}
-        deferred = any(item["step"] == "verl_checkout" for item in self.planner.out.deferred)
-        wanted = str(self.planner.out.verl or decision.candidate.release.version)
-        if decision.backend == "source":
-            ref = f"a source environment, verl {decision.candidate.release.version}, torch {image.torch}"
-        else:
-            ref = image.ref  # its name, whatever mirror it comes from
-        return {
+        host, decision, out = self.planner.host, self.planner.decision, self.planner.out
+        image, release, checkout = decision.candidate.image, decision.candidate.release, host.checkout or {}
+        deferred = {item["step"] for item in out.deferred}
+        wanted = str(out.verl or release.version)
+        found = {
             "backend": str(decision.backend),
-            "ref": ref,
+            "ref": image.ref,  # its name, whatever mirror it comes from
             "digest": image.digest or self._local_digest(image.ref, self.container),
-            "verl": str(checkout.get("commit") or wanted) if deferred else wanted,
-            "commit": None if "verl_checkout" in self.planner.out.steps else text(checkout.get("commit")),
+            "verl": str(checkout.get("commit") or wanted) if "verl_checkout" in deferred else wanted,
+            "commit": None if "verl_checkout" in out.steps else text(checkout.get("commit")),
+            "python": None,
+            "ray": None,
         }
+        if decision.backend != "source":
+            return found
+        found["ref"] = f"a source environment, verl {release.version}, torch {image.torch}"
+        if out.verl is None:  # from the index: a checkout that lies there is nobody's business
+            found["commit"] = None
+            if "source_environment" in deferred:
+                found["verl"] = text(mapping(host.source).get("verl_version")) or wanted
+        # Ray asks for the same of these, too; an image has them in it. Those of an environment that is still to be
+        # built are compared by the role, before it starts anything.
+        built = self._built()
+        found["ray"] = text(built.get("ray"))
+        python = text(built.get("python"))
+        if not host.source:
+            chosen, _ = releases.choose_python(host, release)
+            python = chosen.version if chosen else release.python_recommended
+        found["python"] = versions.minor(python) if python else None
+        return found
+
+    def _built(self) -> dict[str, Any]:
+        """What the source environment's stamp says, where it stays what it is."""
+        step = "source_environment"
+        return {} if step in self.planner.out.steps else mapping(self.planner.host.stamps.get(step))
 
     def _local_digest(self, ref: str, container: dict[str, Any] | None) -> str | None:
         """The digest of the image that is on the host under a tag that nobody pinned."""
@@ -100,7 +126,7 @@ class Node:
         before = mapping(self.stamp.get("members"))
         addresses = {name: known.get(name) or text(before.get(name)) for name in members}
         head_address = addresses.get(head_name)
-        for problem in self._problems(head_name, head_address):
+        for problem in (*self._problems(head_name, head_address), *self._fence(plan)):
             refuse(plan, problem)
         if plan["errors"]:
             return
@@ -108,6 +134,8 @@ class Node:
         container = self.container or {}
         token_of = head.planner if head else planner
         store, memory = self._memory()
+        source = planner.decision.backend == "source"
+        work = planner.prefix if source and planner.out.verl is None else f"{planner.prefix}/src"
         args = planner.args(
             STEP,
             role=role,
@@ -115,7 +143,7 @@ class Node:
             backend=planner.decision.backend,
             name=planner.wishes.ray_container,
             image=container.get("image", ""),
-            workspace=container.get("workspace", f"{planner.prefix}/src"),
+            workspace=container.get("workspace", work),
             gpu_request=container.get("gpu_request", "none"),
             shm_size=container.get("shm_size", ""),
             extra_args=container.get("extra_args", []),
@@ -133,12 +161,21 @@ class Node:
             nodes=expected,
             firewall=host.rights,
             become=planner.become,
+            root_become=host.rights and not host.root,
+            linger=source and not mapping(host.user_service).get("linger"),
             disruption_allowed=planner.wishes.disrupt,
         )
-        args["env"] = {**mapping(container.get("env")), **mapping(args["env"])}
+        outside = mapping(container.get("env"))
+        if source:
+            args["prefix"] = planner.prefix
+            token = {"HF_TOKEN_PATH": token_path(planner)} if planner.token else {}
+            outside = {**container_env(planner), **token}
+        args["env"] = {**outside, **mapping(args["env"])}
         # What Ray itself is started from: a change of it ends what runs; a new member only changes the firewall.
         around = ("members", "firewall", "nodes", "head_token")
         content = {key: value for key, value in args.items() if key not in around}
+        if source:
+            content["environment"] = planner.out.content["source_environment"]
         args["node_key"] = step_key(STEP, {**content, "container": container, "verl": planner.out.verl})
         self._enter(args, busy)
 
@@ -147,12 +184,14 @@ class Node:
         key = step_key(STEP, {**args, "node": args["node_key"]})
         there = host.ray_up and host.ray_running
         changed = bool(self.stamp) and self.stamp.get("node_key") != args["node_key"]
-        if not self.stamp or not (host.ray_container or host.ray_up):
+        if not self.stamp or not (host.ray_container or host.ray_up or host.ray_unit):
             reason = "Ray was never started here" if not self.stamp else "Ray is gone"
         elif changed:
             reason = "Ray was started for other wishes"
         elif not there:
             reason = "Ray is not running"
+        elif args["linger"]:
+            reason = f"{host.user} does not linger: Ray would end with the session"
         elif self.stamp.get("key") != key:
             reason = "the cluster has other members than before"
         else:
@@ -167,15 +206,18 @@ class Node:
 
     def _problems(self, head: str, head_address: str | None) -> list[dict[str, Any]]:
         found = []
-        if self.planner.decision.backend not in ("docker", "podman"):
+        backend = self.planner.decision.backend
+        if backend not in BACKENDS:
             found.append(
                 _problem(
                     "cluster_backend",
-                    f"backend {self.planner.decision.backend}",
-                    "docker or podman: Ray runs in a container of its own, which the engine keeps running",
+                    f"backend {backend}",
+                    "docker, podman or source: something that keeps Ray running and starts it at boot",
                     "Set verl_backend, or take this host out of the group cluster.",
                 )
             )
+        found += self._twice(backend)
+        found += self._service() if backend == "source" else []
         if not self.address:
             found.append(
                 _problem(
@@ -196,9 +238,75 @@ class Node:
             )
         return found
 
+    def _twice(self, backend: str | None) -> list[dict[str, Any]]:
+        """What an earlier backend left running, on the same ports."""
+        host, name = self.planner.host, self.planner.wishes.ray_container
+        if backend == "source" and host.ray_container:
+            left, fix = f"a container {name}, of another backend than source", f"docker rm -f {name} (or podman)"
+        elif backend != "source" and host.ray_unit:
+            left = f"a unit {name} of a source environment"
+            fix = f"systemctl --user disable --now {name}; rm ~/.config/systemd/user/{name}.service"
+        else:
+            return []
+        return [_problem("cluster_backend", left, f"Ray once on a host, here by backend {backend}", f"{fix}.")]
+
+    def _service(self) -> list[dict[str, Any]]:
+        """What keeps the login user's own systemd from keeping Ray running."""
+        host = self.planner.host
+        if host.user_service is None:
+            return [
+                _problem(
+                    "cluster_service",
+                    f"no systemd of {host.user}'s own: no user manager runs, and PAM has no module to start one",
+                    "a user manager, which keeps Ray running on a source environment",
+                    "sudo apt-get install libpam-systemd dbus-user-session, then run again; or another verl_backend.",
+                )
+            ]
+        if host.user_service.get("may_linger") is not True and not host.rights:
+            return [
+                _problem(
+                    "cluster_linger",
+                    f"{host.user} does not linger and may not switch it on: Ray would end with the session",
+                    "lingering, so that Ray runs without a session and from boot on",
+                    f"sudo loginctl enable-linger {host.user}",
+                )
+            ]
+        return []
+
+    def _fence(self, plan: dict[str, Any]) -> list[dict[str, Any]]:
+        """What is wrong where nobody may set a firewall: a token is enough, where this Ray is known to ask for it."""
+        host, own = self.planner.host, self.planner.settings.get(STEP, {})
+        if host.rights or own.get("firewall") is False:
+            return []
+        found = f"{host.user} may not set a firewall, and Ray listens on all addresses of the host"
+        fix = "Give the user sudo; or ray_cluster_firewall: false, where nobody else reaches the nodes' network."
+        if self._tokens():
+            message = f"{found}: its token alone keeps others out"
+            plan["warnings"].append({"rule": "cluster_firewall", "message": message, "fix": fix})
+            return []
+        needed = f"a firewall, or a Ray that is known to ask for a token ({TOKENS}): whoever reaches it runs code"
+        return [_problem("cluster_firewall", found, needed, fix)]
+
+    def _tokens(self) -> bool:
+        """Whether Ray is known to ask for a token. Of an image's Ray nothing is known."""
+        if self.planner.decision.backend != "source":
+            return False
+        there = text(self._built().get("ray"))
+        if there:
+            return versions.compare(there, TOKENS) >= 0
+        limits = [item for item in self.planner.decision.candidate.release.constraints if re.match(r"ray\b(?!-)", item)]
+        ends = [end for item in limits for end in re.findall(r"(?:<=?|==|~=)\s*([\d.]+)", item)]
+        return all(versions.compare(end, TOKENS) > 0 for end in ends)
+
     def _memory(self) -> tuple[int, int]:
         """(object store, memory) in MiB, from the host's; (0, 0) where that isn't known: Ray then looks itself."""
         total = self.planner.host.memory_mb
+        if self.planner.decision.backend == "source":
+            shm = self.planner.host.shm_mb  # the host's own
+            if not total or not shm:
+                return 0, 0
+            store = min(shm * 9 // 10, total * SHARE // 100, STORE_MAX_MB)
+            return store, total * 9 // 10 - store
         if not total:
             return 0, 0
         shm = total * SHARE // 100 // 1024 * 1024
@@ -212,7 +320,7 @@ def leave(planner: Planner) -> None:
     """Plan the step of a host that is no longer to be a node."""
     host = planner.host
     stamp = mapping(host.stamps.get(STEP))
-    if not stamp and not host.ray_container and not host.ray_up:
+    if not stamp and not host.ray_container and not host.ray_up and not host.ray_unit:
         return
     if host.ray_busy and not planner.wishes.disrupt:
         planner.defer(STEP, "drain", "ray_restart", "a Ray job or actor runs here")
@@ -225,8 +333,10 @@ def leave(planner: Planner) -> None:
         name=planner.wishes.ray_container,
         address=text(stamp.get("address")) or host.address or "",
         head_address=text(stamp.get("head_address")) or "",
+        prefix=planner.prefix,
         firewall=host.rights,
         become=planner.become,
+        root_become=host.rights and not host.root,
         disruption_allowed=planner.wishes.disrupt,
     )
     planner.add(STEP, "verl_cluster_state is absent", args, "ray_restart")
@@ -234,7 +344,14 @@ def leave(planner: Planner) -> None:
 
 FACETS = (
     ("backend", "backend"), ("ref", "image"), ("digest", "image"), ("verl", "verl at"), ("commit", "verl at commit"),
+    ("python", "Python"), ("ray", "Ray"),
 )  # fmt: skip
+FIX = "Set verl_image and verl_version for the group cluster to what all its hosts can have."
+FIXES = {
+    "backend": "Set verl_backend for the group cluster: containers and source environments don't mix in one.",
+    "python": "Set source_environment_python or verl_source_manager so that all have it, and remove ~/verl/env there.",
+    "ray": "Remove ~/verl/env and run again; source_environment_constraints keeps Ray at one version everywhere.",
+}
 
 
 # ---- the cluster as a whole, over plain data: asked again when preflight has resolved tags
@@ -250,18 +367,17 @@ def settle(fleet: dict[str, Any]) -> None:
         image = mapping(mapping(fleet["hosts"].get(name)).get("image"))
         node["digest"] = text(image.get("digest")) or node["digest"]
     reasons: list[str] = []
-    others: set[str] = set()
+    others: dict[str, set[str]] = {}  # by facet: the nodes that differ in it
     for facet, what in FACETS:
-        values = {name: value for name, node in nodes.items() if (value := _facet(node, facet))}
+        apart = others["backend"] | (others["ref"] if facet == "digest" else set()) if others else set()
+        values = {n: value for n, node in nodes.items() if n not in apart and (value := _facet(node, facet))}
         wanted = _most(values, head)
-        if facet == "ref":
-            others = {name for name, value in values.items() if value != wanted}  # so is their digest, then
+        others[facet] = {name for name, value in values.items() if value != wanted}
         for name, value in values.items():
-            if value != wanted and not (facet == "digest" and name in others):
+            if value != wanted:
                 reasons.append(f"{name} has {what} {value}, the others {wanted}")
                 needed = f"{what} {wanted}, as {_who(values, wanted, head)}: Ray wants the same on every node"
-                fix = "Set verl_image and verl_version for the group cluster to what all its hosts can have."
-                refuse(fleet["hosts"].get(name), _problem(SAME, f"{what} {value}", needed, fix))
+                refuse(fleet["hosts"].get(name), _problem(SAME, f"{what} {value}", needed, FIXES.get(facet, FIX)))
     first = fleet["hosts"].get(head)
     if first is not None and not first["ok"] and not reasons:
         reasons.append(f"the head {head} is refused")

@@ -141,7 +141,10 @@ class Host:
     ray_running: bool
     ray_busy: bool
     ray_container: str | None  # the id of the container that runs Ray
-    ray_up: bool  # that container is running
+    ray_up: bool  # that container, or the unit, is running
+    ray_unit: bool  # the login user's own systemd has Ray's unit
+    user_service: dict[str, Any] | None  # that systemd; None where there is none
+    shm_mb: int | None  # the host's own /dev/shm
     engine: str = "docker"  # whose images and container count; decided before they are
 
     @property
@@ -175,7 +178,7 @@ def read(facts: Any, world: World) -> Host:
     toolkit, fabric = mapping(facts.get("toolkit")), mapping(nvidia.get("fabric_manager"))
     images = mappings(facts.get("images"))
     ray, network = mapping(facts.get("ray")), mapping(facts.get("network"))
-    ray_container = mapping(ray.get("container"))
+    ray_container, service = mapping(ray.get("container")), mapping(ray.get("user_service"))
     specs = texts(toolkit.get("cdi_specs"))
     podman_installed = flag(podman.get("installed")) is True
     lacks = _podman_lacks(podman, specs) if podman_installed else "it is not installed"
@@ -234,7 +237,10 @@ def read(facts: Any, world: World) -> Host:
         ray_running=flag(ray.get("running")) is True,
         ray_busy=flag(ray.get("busy")) is True,
         ray_container=text(ray_container.get("id")),
-        ray_up=flag(ray_container.get("running")) is True,
+        ray_up=flag(ray_container.get("running")) is True or flag(service.get("running")) is True,
+        ray_unit=flag(service.get("unit")) is True,
+        user_service=service or None,
+        shm_mb=whole(mapping(facts.get("shm")).get("size_mb")),
         interface=text(network.get("default_interface")),
         address=text(network.get("address")),
     )

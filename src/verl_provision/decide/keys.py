@@ -8,6 +8,8 @@ from typing import Any
 NOT_CONTENT = frozenset(
     {
         "become",
+        "root_become",
+        "linger",
         "state_dir",
         "allowed",
         "because",

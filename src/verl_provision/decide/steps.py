@@ -217,7 +217,7 @@ def source_environment(planner: Planner) -> None:
         because = f"verl_source_manager {manager}" if wishes.source_manager == manager else "no Python of the host fits"
         reason += f"; {manager}{fetched} brings Python {args['python_version']}: {because}"
     working = host.source and host.source.get("python_ok") is True and (host.gpu_processes or host.ray_busy)
-    if gpu and working and not wishes.disrupt:
+    if working and (gpu or host.ray_busy) and not wishes.disrupt:
         planner.defer("source_environment", "rebuild", "code_in_use", f"{reason}; {'; '.join(planner.busy)}")
     else:
         planner.add("source_environment", reason, args)
@@ -612,12 +612,12 @@ def verl_checkout(planner: Planner) -> dict[str, Any]:
         return args  # a tag that a shallow clone doesn't show
     if in_use(planner):
         container = planner.host.container
-        planner.defer(
-            "verl_checkout",
-            f"check out {wanted}",
-            "code_in_use",
-            f"{args['path']} is mounted into our container, in which {container.processes[0]} runs",
-        )
+        because = f"{args['path']} is mounted into our container, in which {container.processes[0]} runs"
+        planner.defer("verl_checkout", f"check out {wanted}", "code_in_use", because)
+        return args
+    if planner.host.ray_busy and not wishes.disrupt:
+        because = f"a Ray job or actor runs here, and may use {args['path']}"
+        planner.defer("verl_checkout", f"check out {wanted}", "code_in_use", because)
         return args
     if found.get("dirty") is True:
         planner.defer(
@@ -753,6 +753,8 @@ def verl_shell(planner: Planner) -> None:
     )
     if planner.head:
         args["ray"] = wishes.ray_container
+        if backend_name == "source":  # Ray's own container has it already
+            args["ray_token"] = f"{planner.state_dir}/ray/token"
     if backend_name in ("source", "apptainer"):  # a container has it already
         args["env"] = {**container_env(planner), **({"HF_TOKEN_PATH": token_path(planner)} if planner.token else {})}
     if apptainer and planner.token:

@@ -1,6 +1,8 @@
-"""Module verl_ray: what can't be reached is named by node and port, and a node that works isn't let go."""
+"""Modules verl_ray and verl_ray_unit: what can't be reached is named, a node that works isn't let go or restarted."""
 
 import json
+import os
+import shlex
 import socket
 
 import pytest
@@ -91,3 +93,168 @@ def test_a_node_on_which_an_actor_runs_stays(module, fake):
     assert "ray::Trainer.step" in answer["msg"]
     assert not docker.called("stop")
     assert not docker.called("exec", "verl-ray", "ray")
+
+
+# ---- the unit of a source environment
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch, fake):
+    """A login user with an environment that has Ray, whose systemd answers and takes notes."""
+    from ansible.module_utils.verl_container import idle
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(idle, "ray_work", lambda proc="/proc": [])
+    folder = tmp_path / "verl/env/bin"
+    folder.mkdir(parents=True)
+    (folder / "ray").touch()
+    return tmp_path
+
+
+def systemd(fake, active="inactive"):
+    systemctl = fake("systemctl")
+    systemctl.says(["--user", "is-active"], out=active + "\n", rc=0 if active == "active" else 3)
+    for verb in ("show", "daemon-reload", "enable", "start", "restart", "disable"):
+        systemctl.says(["--user", verb])
+    return systemctl
+
+
+def path_of(home):
+    return home / ".config/systemd/user/verl-ray.service"
+
+
+def wanted(home, **changes):
+    command = ["ray", "start", "--head", '--resources={"100%": 1}', "--block"]
+    environment = {"NCCL_SOCKET_IFNAME": "eth0", "ODD": 'a "b" $C 5% \\ d'}
+    prefix = str(home / "verl")
+    return {"prefix": prefix, "workdir": prefix, "command": command, "environment": environment, **changes}
+
+
+def enable(home):
+    wants = path_of(home).parent / "default.target.wants"
+    wants.mkdir(exist_ok=True)
+    (wants / "verl-ray.service").symlink_to(path_of(home))
+
+
+def test_a_unit_is_written_enabled_and_started(module, fake, home):
+    systemctl = systemd(fake)
+    answer = module("verl_ray_unit", wanted(home))
+    assert answer["actions"] == ["written", "enabled", "started"]
+    assert [call[1] for call in systemctl.calls] == ["show", "daemon-reload", "enable", "start"]
+    text = path_of(home).read_text()
+    lines = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    assert (lines["Restart"], lines["WantedBy"]) == ("always", "default.target")
+    # systemd's quoting is that of the shell here, but for its own two characters.
+    assert shlex.split(lines["ExecStart"].replace("$$", "$").replace("%%", "%")) == [
+        f"{home}/verl/env/bin/ray", *wanted(home)["command"][1:],
+    ]  # fmt: skip
+    given = dict(
+        shlex.split(line.removeprefix("Environment=").replace("%%", "%"))[0].split("=", 1)
+        for line in text.splitlines()
+        if line.startswith("Environment=")
+    )
+    assert given["ODD"] == wanted(home)["environment"]["ODD"]
+    assert given["PATH"].startswith(f"{home}/verl/env/bin:")
+    assert "CONDA_PREFIX" not in given
+
+
+def test_the_same_again_changes_nothing(module, fake, home):
+    systemd(fake)
+    module("verl_ray_unit", wanted(home))
+    enable(home)
+    systemctl = systemd(fake, "active")
+    before = len(systemctl.calls)
+    answer = module("verl_ray_unit", wanted(home))
+    assert (answer["changed"], answer["actions"]) == (False, [])
+    assert [call[1] for call in systemctl.calls[before:]] == ["is-active"]
+
+
+def test_one_that_ended_is_started_and_not_written(module, fake, home):
+    systemd(fake)
+    module("verl_ray_unit", wanted(home))
+    enable(home)
+    assert module("verl_ray_unit", wanted(home))["actions"] == ["started"]
+
+
+def test_a_unit_under_which_a_job_runs_is_left_until_it_ends(module, fake, home, monkeypatch):
+    from ansible.module_utils.verl_container import idle
+
+    systemd(fake)
+    module("verl_ray_unit", wanted(home))
+    enable(home)
+    systemctl, text = systemd(fake, "active"), path_of(home).read_text()
+    monkeypatch.setattr(idle, "ray_work", lambda proc="/proc": ["ray::Trainer.step"])
+    other = wanted(home, environment={"NCCL_DEBUG": "INFO"})
+    answer = module("verl_ray_unit", other)
+    assert answer["changed"] is False
+    assert "ray::Trainer.step" in answer["deferred"]["because"]
+    assert path_of(home).read_text() == text
+    assert not systemctl.called("--user", "restart")
+    assert module("verl_ray_unit", {**other, "disruption_allowed": True})["actions"] == ["written", "restarted"]
+    assert systemctl.called("--user", "restart")
+
+
+def test_check_mode_writes_and_starts_nothing(module, fake, home):
+    systemctl = systemd(fake)
+    answer = module("verl_ray_unit", wanted(home), check=True)
+    assert answer["actions"] == ["written", "enabled", "started"]
+    assert "ExecStart=" in answer["diff"]["after"]
+    assert systemctl.calls == []
+    assert not path_of(home).exists()
+
+
+def test_an_environment_without_ray_is_named(module, fake, home):
+    systemd(fake)
+    (home / "verl/env/bin/ray").unlink()
+    answer = module("verl_ray_unit", wanted(home))
+    assert answer["failed"]
+    assert f"there is no {home}/verl/env/bin/ray" in answer["msg"]
+
+
+def test_a_user_without_a_manager_is_told_what_to_ask_for(module, fake, home, monkeypatch):
+    from ansible.module_utils.verl_container import unit
+
+    monkeypatch.setattr(unit, "STARTS", 0.0)
+    fake("systemctl").says(["--user", "show"], err="Failed to connect to bus: No such file or directory", rc=1)
+    answer = module("verl_ray_unit", wanted(home))
+    assert answer["failed"]
+    assert "Failed to connect to bus" in answer["msg"]
+    assert "sudo loginctl enable-linger" in answer["msg"]
+
+
+def test_ray_of_a_source_environment_is_asked_with_its_own_python_and_token(module, home, fake):
+    systemd(fake)
+    python = home / "verl/env/bin/python3"
+    alive = said({"127.0.0.1": 8, "127.0.0.2": 8})
+    python.write_text(f"#!/bin/sh\n[ \"$RAY_AUTH_TOKEN_PATH\" = /token ] || exit 3\nprintf '%s' {shlex.quote(alive)}\n")
+    python.chmod(0o755)
+    args = {"action": "ready", "engine": "source", "prefix": str(home / "verl"), "nodes": NODES, "timeout": 0}
+    assert module("verl_ray", {**args, "token_file": "/token"})["gpus"] == 16
+    answer = module("verl_ray", args)
+    assert "Ray in unit verl-ray does not answer: exit 3" in answer["msg"]
+    assert "journalctl --user -n 50 -u verl-ray" in answer["msg"]
+
+
+def test_a_unit_is_drained_and_removed_unless_it_works(module, fake, home, monkeypatch):
+    from ansible.module_utils.verl_container import idle
+
+    systemd(fake)
+    module("verl_ray_unit", wanted(home))
+    systemctl = systemd(fake, "active")
+    notes = home / "drained"
+    for name, text in (
+        ("python3", f"printf '%s' {shlex.quote(said({'127.0.0.2': 8}))}"),
+        ("ray", f'echo "$@" > {notes}'),
+    ):
+        (home / "verl/env/bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (home / "verl/env/bin" / name).chmod(0o755)
+    args = {"action": "leave", "engine": "source", "prefix": str(home / "verl"), "address": "127.0.0.2"}
+    monkeypatch.setattr(idle, "ray_work", lambda proc="/proc": ["ray::Trainer.step"])
+    assert "ray::Trainer.step" in module("verl_ray", args)["msg"]
+    assert path_of(home).exists()
+    monkeypatch.setattr(idle, "ray_work", lambda proc="/proc": [])
+    assert module("verl_ray", args)["changed"]
+    assert "drain-node" in notes.read_text()
+    assert systemctl.called("--user", "disable", "--now", "verl-ray.service")
+    assert not os.path.exists(path_of(home))
+    assert module("verl_ray", args)["changed"] is False

@@ -191,6 +191,161 @@ def test_rays_own_container_is_nobody_elses(healthy):
 
 
 def test_a_backend_that_keeps_nothing_running_is_refused():
-    machines = {**three(), "gpu-2": facts_of(2, docker=False, sudo=False)}
-    rules = {error["rule"] for error in fleet_of(machines)["hosts"]["gpu-2"]["errors"]}
-    assert "cluster_backend" in rules
+    apptainer = {"engines": {"apptainer": {"installed": True, "version": "1.4.1"}}}
+    machines = {**three(), "gpu-2": facts_of(2, docker=False, sudo=False, **apptainer)}
+    errors = {error["rule"]: error for error in fleet_of(machines)["hosts"]["gpu-2"]["errors"]}
+    assert errors["cluster_backend"]["found"] == "backend apptainer"
+
+
+# ---- source environments
+
+SERVICE = {"linger": True, "may_linger": True, "unit": False, "running": False}
+WISH = {"verl_backend": "source"}
+OF_SOURCE = dict.fromkeys(NAMES, WISH)
+
+
+def sources(service=SERVICE, **changes):
+    """Three hosts without GPUs, hence with source environments, whose users have a systemd of their own."""
+    found = {}
+    for number, name in enumerate(NAMES, 1):
+        network = {"default_interface": "eth0", "address": f"192.0.2.{number}", "infiniband": []}
+        known = {"memory": {"total_mb": 100_000}, "shm": {"size_mb": 50_000}, "network": network, **changes}
+        found[name] = machine(gpu=None, **known)
+        found[name]["ray"]["user_service"] = service
+        if service is None:
+            del found[name]["ray"]["user_service"]
+    return found
+
+
+def built(machines, fleet):
+    """They after a run that did all of the plan."""
+    done = ready(machines, fleet)
+    for facts in done.values():
+        facts["stamps"]["source_environment"] |= {"python": "3.12.3", "ray": "2.55.1"}
+        facts["ray"]["container"] = None
+        facts["ray"]["user_service"] = {**SERVICE, "unit": True, "running": True}
+    return done
+
+
+def rules_of(fleet, name="gpu-2"):
+    return [error["rule"] for error in fleet["hosts"][name]["errors"]]
+
+
+def test_source_environments_run_ray_without_an_engine():
+    fleet = fleet_of(sources())
+    planned = steps(fleet)
+    assert [planned[name]["args"]["role"] for name in NAMES] == ["head", "worker", "worker"]
+    for step in planned.values():
+        args = step["args"]
+        assert (args["backend"], args["image"], args["num_gpus"]) == ("source", "", 0)
+        assert args["workspace"] == args["prefix"]
+        assert step["needs"] == ["source_environment"]
+        assert args["object_store_mb"] == 30_000  # of the host's own /dev/shm
+    shell = fleet["hosts"]["gpu-1"]["steps"]["verl_shell"]["args"]
+    assert (shell["ray"], shell["ray_token"].rpartition("/state/")[2]) == ("verl-ray", "verl-provision/ray/token")
+    assert "ray_token" not in fleet["hosts"]["gpu-2"]["steps"]["verl_shell"]["args"]
+
+
+def test_after_it_no_step_is_left_of_source_environments_either():
+    machines = sources()
+    fleet = fleet_of(built(machines, fleet_of(machines)))
+    assert all(plan["steps"] == {} and plan["ok"] for plan in fleet["hosts"].values())
+
+
+def test_a_unit_that_was_lost_is_started_and_another_environment_restarts_ray():
+    machines = sources()
+    done = built(machines, fleet_of(machines))
+    done["gpu-2"]["ray"] |= {"running": False, "user_service": SERVICE}
+    assert steps(fleet_of(done))["gpu-2"]["reason"] == "Ray is gone"
+    done = built(machines, fleet_of(machines))
+    older = {name: {"verl_version": "0.8.0"} for name in NAMES}
+    assert all(step["disruption"] == "ray_restart" for step in steps(fleet_of(done, wishes=older)).values())
+    for facts in done.values():
+        facts["ray"]["busy"] = True
+    busy = fleet_of(done, wishes=older)["hosts"]["gpu-1"]
+    assert {item["step"] for item in busy["deferred"]} == {"source_environment", "ray_cluster"}
+
+
+def test_containers_and_source_environments_do_not_mix():
+    machines = {**three(), "gpu-2": sources()["gpu-2"]}
+    fleet = fleet_of(machines)
+    (error,) = [error for error in fleet["hosts"]["gpu-2"]["errors"] if error["rule"] == "cluster_same"]
+    assert (error["found"], "verl_backend" in error["fix"]) == ("backend source", True)
+    assert error["needed"].startswith("backend docker, as gpu-1, gpu-3 have")
+    assert set(steps(fleet).values()) == {None}
+
+
+def test_without_a_systemd_of_the_users_own_it_is_said():
+    fleet = fleet_of(sources(service=None))
+    assert rules_of(fleet) == ["cluster_service"]
+    assert "libpam-systemd" in fleet["hosts"]["gpu-2"]["errors"][0]["fix"]
+
+
+def test_who_may_not_linger_is_told_the_command():
+    off = {**SERVICE, "linger": False, "may_linger": False}
+    with_sudo = steps(fleet_of(sources(service=off)))
+    assert all(step["args"]["linger"] for step in with_sudo.values()), "it is switched on"
+    fleet = fleet_of(sources(service=off, sudo=False))
+    error = next(error for error in fleet["hosts"]["gpu-2"]["errors"] if error["rule"] == "cluster_linger")
+    assert error["fix"].startswith("sudo loginctl enable-linger ")
+    able = fleet_of(sources(service={**off, "may_linger": True}, sudo=False))
+    assert rules_of(able) == []
+
+
+def test_without_a_firewall_a_token_is_enough_where_this_ray_asks_for_one():
+    newest = fleet_of(sources(sudo=False))
+    assert newest["hosts"]["gpu-2"]["ok"]
+    (warning,) = [item for item in newest["hosts"]["gpu-2"]["warnings"] if item["rule"] == "cluster_firewall"]
+    assert "ray_cluster_firewall: false" in warning["fix"]
+    assert steps(newest)["gpu-2"]["args"]["firewall"] is False
+    old = {name: {"verl_version": "0.5.0"} for name in NAMES}  # asks for a Ray before 2.52
+    assert rules_of(fleet_of(sources(sudo=False), wishes=old)) == ["cluster_firewall"]
+    machines = sources(sudo=False)
+    done = built(machines, fleet_of(machines))
+    done["gpu-2"]["stamps"]["source_environment"]["ray"] = "2.51.0"
+    assert "cluster_firewall" in rules_of(fleet_of(done))
+
+
+def test_another_python_or_ray_is_refused_by_name():
+    machines = sources()
+    done = built(machines, fleet_of(machines))
+    done["gpu-2"]["stamps"]["source_environment"] |= {"python": "3.11.2", "ray": "2.54.0"}
+    errors = {error["found"]: error for error in fleet_of(done)["hosts"]["gpu-2"]["errors"]}
+    assert set(errors) == {"Python 3.11", "Ray 2.54.0"}
+    assert all("gpu-1, gpu-3" in error["needed"] for error in errors.values())
+
+
+def test_a_checkout_beside_an_environment_from_the_index_is_nobodys_business():
+    machines = sources()
+    done = built(machines, fleet_of(machines))
+    done["gpu-2"]["verl_checkout"] = {"path": "/home/x/verl/src", "commit": "0" * 40, "tag": None, "dirty": True}
+    assert fleet_of(done)["hosts"]["gpu-2"]["ok"]
+
+
+def test_what_another_backend_left_running_is_named():
+    machines = sources()
+    machines["gpu-2"]["ray"]["container"] = {"engine": "docker", "id": "e" * 64, "image_ref": None, "running": True}
+    (error,) = fleet_of(machines)["hosts"]["gpu-2"]["errors"]
+    assert "docker rm -f verl-ray" in error["fix"]
+    machines = three()
+    machines["gpu-2"]["ray"]["user_service"] = {**SERVICE, "unit": True}
+    (error,) = fleet_of(machines)["hosts"]["gpu-2"]["errors"]
+    assert "systemctl --user disable --now verl-ray" in error["fix"]
+
+
+def test_a_node_of_source_leaves():
+    machines = sources()
+    done = built(machines, fleet_of(machines))
+    group = {"head": "gpu-1", "members": ["gpu-1", "gpu-2"], "leaving": ["gpu-3"]}
+    args = steps(fleet_of(done, group))["gpu-3"]["args"]
+    assert (args["state"], args["backend"]) == ("absent", "source")
+
+
+def test_code_that_a_ray_job_may_use_stays_until_it_ends(healthy):
+    machines = copy.deepcopy(healthy)
+    for facts in machines.values():
+        facts["ray"]["busy"] = True
+        facts["verl_checkout"] |= {"tag": "v0.1", "commit": "d" * 40}
+    for plan in fleet_of(machines)["hosts"].values():
+        assert "verl_checkout" not in plan["steps"]
+        assert any(item["step"] == "verl_checkout" for item in plan["deferred"])

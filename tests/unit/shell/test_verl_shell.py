@@ -193,3 +193,17 @@ def test_submit_beside_the_head_says_where_it_works(bench):
     done, call = run(bench, "--submit", "--", "python3", "train.py", backend="docker")
     assert (done.returncode, call) == (125, None)
     assert "isn't the head of a Ray cluster" in done.stderr
+
+
+def test_submit_from_a_source_environment_has_rays_token(bench):
+    program = bench / "verl/env/bin/ray"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$RAY_AUTH_MODE" "$RAY_AUTH_TOKEN_PATH" "$@"\n')
+    program.chmod(0o755)
+    (program.parent / "python").symlink_to(sys.executable)
+    done, _call = run(bench, "--submit", "--", "python3", "train.py", ray="verl-ray", ray_token="/state/ray/token")
+    assert done.stdout == ("token /state/ray/token job submit --address http://127.0.0.1:8265 -- python3 train.py\n"), (
+        done.stderr
+    )
+    done, _call = run(bench, "ray", "status", ray="verl-ray", ray_token="/state/ray/token")
+    assert "token" not in done.stdout
