@@ -13,7 +13,8 @@ short_description: Names the hosts whose plan has a step
 version_added: "0.1.0"
 author: verl-provision
 description:
-  - For the C(hosts) of a step's play. A host that failed an earlier step is left out.
+  - For the C(hosts) of a step's play. A host that failed an earlier step, or was left for another run, is left out.
+  - Those that the step disturbs come last; P(verl_step_batches#filter) says how many of them at a time.
   - In check mode a step whose prerequisite is itself only planned is left out too, since what it needs isn't there yet.
 options:
   _input:

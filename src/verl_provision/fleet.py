@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from verl_provision import __version__, access, catalog, inventory, secrets, settings, wishes
-from verl_provision.decide import cluster, preflight
+from verl_provision.decide import cluster, preflight, rolling
 from verl_provision.decide import plan as decide
 from verl_provision.paths import ROOT
 from verl_provision.plain import to_plain
@@ -28,6 +28,7 @@ STEPS = (
 )
 ROLES = (*STEPS, "nvidia_driver", "verification")
 VERIFICATION = ROOT / "roles/verification/files"
+OUT = ("__verl_failure", "__verl_deferred")  # a host with one of these has left the run
 NO_HOSTS = ["all:!all"]  # a pattern that matches nobody and warns nobody
 
 
@@ -173,6 +174,7 @@ def plan(hostvars: Mapping[str, Mapping], run: dict[str, Any]) -> dict[str, Any]
     fleet["unlooked"] = unlooked
     fleet["machines"] = {name: machine(host["facts"]) for name, host in inputs.items() if host["facts"]}
     fleet["preflight"] = preflight.batches(fleet)
+    fleet["disturbed"] = rolling.disturbed(fleet["hosts"])
     return fleet
 
 
@@ -254,11 +256,59 @@ def step_hosts(hostvars: Mapping[str, Mapping], step: str, check_mode: bool) -> 
     if step == "unwell":
         told = {} if known.get("__verl_run", {}).get("mode") == "plan" else known.get("__verl_report", {})
         return [str(name) for name, verdict in told.get("verdicts", {}).items() if not verdict["well"]] or NO_HOSTS
+    fleet = known.get("__verl_fleet", {})
     names = []
-    for name, host in known.get("__verl_fleet", {}).get("hosts", {}).items():
-        if host["ok"] and wanted(host, step, check_mode or alone) and "__verl_failure" not in hostvars[name]:
+    for name, host in fleet.get("hosts", {}).items():
+        if host["ok"] and wanted(host, step, check_mode or alone) and not any(fact in hostvars[name] for fact in OUT):
             names.append(str(name))
-    return names or NO_HOSTS
+    disturbed = in_turn(fleet, step, names)
+    return [name for name in names if name not in set(disturbed)] + disturbed or NO_HOSTS
+
+
+def step_batches(hostvars: Mapping[str, Mapping], step: str, check_mode: bool) -> list[int]:
+    """`serial` of a step's play: the hosts that aren't disturbed at once, a canary, then batches. [] is all at once."""
+    names = step_hosts(hostvars, step, check_mode)
+    if names == NO_HOSTS or check_mode:
+        return []
+    known = hostvars["localhost"]
+    disturbed = in_turn(known["__verl_fleet"], step, names)
+    return rolling_of(known["__verl_run"]).sizes(len(names) - len(disturbed), len(disturbed))
+
+
+def in_turn(fleet: Mapping[str, Any], step: str, names: list[str]) -> list[str]:
+    """Of the hosts of a step's play, those that it disturbs and that are met in batches."""
+    disturbed = set() if step in rolling.TOGETHER else set(fleet.get("disturbed", {}).get(step, []))
+    return [name for name in names if name in disturbed]
+
+
+def rolling_of(run: Mapping[str, Any]) -> rolling.Rolling:
+    """How this run goes through steps that disturb; its hosts agree on that (inventory.py)."""
+    hosts = run["hosts"].values()
+    wished = next((host for host in hosts if not host["wish_errors"]), next(iter(hosts)))["wishes"]
+    return rolling.Rolling(*(wished[name] for name in inventory.FLEET))
+
+
+def turn(hostvars: Mapping[str, Mapping], step: str, play_hosts: list[str], batch: list[str]) -> dict[str, Any]:
+    """Why a step isn't begun on the hosts of this batch, `{step, by, reason, fix}`; {} where it may be.
+
+    `play_hosts` are all hosts of the step's play in its order. A batch has only hosts that are disturbed, or none.
+    """
+    known = hostvars["localhost"]
+    hosts = in_turn(known["__verl_fleet"], step, play_hosts)
+    host = next((name for name in batch if name in hosts), None)
+    if host is None:
+        return {}
+    how = rolling_of(known["__verl_run"])
+    lost, left = [], []
+    for name in how.before(hosts, host):
+        failure, deferred = (hostvars[name].get(key) or {} for key in OUT)
+        if deferred.get("by") == "rolling":
+            left.append(name)
+        elif step in (failure.get("step"), deferred.get("step")):
+            lost.append(name)
+    why = how.stopped(hosts, host, lost, left)
+    fix = "It is as it was. Mend what failed, then run again: this is done then."
+    return {"step": step, "by": "rolling", "reason": why, "fix": fix} if why else {}
 
 
 def drifted(verdicts: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:

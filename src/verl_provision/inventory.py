@@ -10,6 +10,8 @@ from verl_provision.wishes import Error
 CLUSTER = "cluster"
 # What has to be one and the same on all hosts that train together.
 SHARED = ("verl_version", "verl_engine", "verl_trainer", "verl_image", "verl_commit")
+# What a run has once, whatever its hosts.
+FLEET = ("verl_rolling_canary", "verl_rolling_batch", "verl_rolling_max_fail_percentage")
 LOCAL = ("local", "community.docker.docker", "docker", "podman")
 
 
@@ -30,6 +32,9 @@ def check(hostvars: Mapping[str, Mapping], hosts: dict[str, dict[str, Any]]) -> 
                     found[name].append(_group_error(group))
     for name, error in _twins(hostvars, hosts).items():
         found[name].append(error)
+    for error in _contradictions(hosts):
+        for errors in found.values():
+            errors.append(error)
     return found
 
 
@@ -127,6 +132,26 @@ def _disagreements(members: list[str], hosts: dict[str, dict[str, Any]]) -> list
                     "found": found,
                     "needed": f"the same on all hosts of group `{CLUSTER}`, which train together",
                     "fix": f"Set `{wish}` once, in group_vars/{CLUSTER}.yml.",
+                }
+            )
+    return errors
+
+
+def _contradictions(hosts: dict[str, dict[str, Any]]) -> list[Error]:
+    """What a run has once, and two of its hosts say differently; a host whose own value is refused isn't asked."""
+    errors = []
+    for wish in FLEET:
+        said: dict[str, list[str]] = {}
+        for name, host in hosts.items():
+            if all(error["variable"] != wish for error in host["wish_errors"]):
+                said.setdefault(json.dumps(host["wishes"][wish]), []).append(name)
+        if len(said) > 1:
+            errors.append(
+                {
+                    "variable": wish,
+                    "found": "; ".join(f"{value} on {_some(names)}" for value, names in said.items()),
+                    "needed": "one value for all hosts of a run",
+                    "fix": f"Set `{wish}` once, in group_vars/all.yml, or run on these hosts apart (--limit).",
                 }
             )
     return errors

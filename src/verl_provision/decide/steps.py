@@ -448,7 +448,8 @@ def toolkit_and_effect(planner: Planner, engine_needs: str) -> str:
             because=rung.because,
             become=not host.root,
         )
-        planner.add("disruption", rung.because, args, rung.action)
+        # An engine that this very run installs disturbs nobody.
+        planner.add("disruption", rung.because, args, disruption.NONE if fresh else rung.action)
     return request
 
 

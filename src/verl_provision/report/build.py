@@ -70,6 +70,13 @@ def host_report(
             "reason": f"{failure['step']}: {failure['message']}",
             "failure": failure,
         }
+    deferred = to_plain(variables.get("__verl_deferred"))
+    if deferred:
+        return report | {
+            "state": "deferred",
+            "reason": f"{deferred['step']}: {deferred['reason']}. {deferred['fix']}",
+            "deferred": deferred,
+        }
     verification = plan["verification"]
     if not plan["steps"] and not verification["needed"]:
         return report | {

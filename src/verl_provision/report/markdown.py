@@ -7,7 +7,7 @@ from verl_provision.report.view import duration, names, view
 
 LIMIT = 60_000
 ROWS = 50  # hosts with a row of their own
-MARK = {"verified": "✅", "planned": "📝", "refused": "⛔", "failed": "❌", "unreachable": "🔌"}
+MARK = {"verified": "✅", "planned": "📝", "refused": "⛔", "failed": "❌", "unreachable": "🔌", "deferred": "⏸️"}
 VERDICT = {True: "ok", False: "**failed**", None: "skipped"}
 
 

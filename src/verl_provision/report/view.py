@@ -10,7 +10,7 @@ from typing import Any
 from verl_provision.report.build import WELL, error_line
 from verl_provision.report.text import unlock_line
 
-ORDER = ("failed", "unreachable", "refused", "planned", "verified")
+ORDER = ("failed", "unreachable", "refused", "deferred", "planned", "verified")
 TEXT = 2000  # of one message; the rest is in report.json
 
 
@@ -92,6 +92,9 @@ def problems(host: dict[str, Any]) -> list[dict[str, Any]]:
             }
             for error in errors
         ]
+    if host["state"] == "deferred":
+        left = host["deferred"]
+        return [{"id": left["step"], "found": cut(left["reason"]), "needed": None, "fix": cut(left["fix"])}]
     failure = host["failure"] or {}
     return [
         {
@@ -107,6 +110,7 @@ LOOK = {
     "unreachable": "ansible HOST -i INVENTORY -m ansible.builtin.ping -vvv",
     "failed": "ansible HOST -i INVENTORY -m verl_host_facts; another Python there: ansible_python_interpreter",
     "refused": None,
+    "deferred": None,
     "planned": None,
     "verified": None,
 }

@@ -1,0 +1,64 @@
+"""Steps that disturb a host, a few hosts at a time: a canary, then batches, until too many failed. Pure."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+HARMLESS = ("none", "reload")  # of a step's `disruption`
+TOGETHER = ("ray_cluster",)  # the nodes of a cluster start together, so no batches
+
+
+def disruptive(step: Mapping[str, Any]) -> bool:
+    """Whether a step of a plan ends or restarts something on its host: not for all hosts at once, and drained first."""
+    return step["disruption"] not in HARMLESS
+
+
+def disturbed(plans: Mapping[str, Any]) -> dict[str, list[str]]:
+    """`{step: hosts that it disturbs}`, in the order of the plans."""
+    found: dict[str, list[str]] = {}
+    for name, plan in plans.items():
+        for step, about in plan["steps"].items():
+            if disruptive(about):
+                found.setdefault(step, []).append(name)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rolling:
+    """How a fleet goes through a step that disturbs hosts; one and the same for all of them."""
+
+    canary: int
+    batch: int
+    max_fail: int  # percent
+
+    def sizes(self, harmless: int, disturbed: int) -> list[int]:
+        """The sizes of a play's batches, as `serial` takes them: hosts that aren't disturbed, canary, then the rest."""
+        if not disturbed:
+            return []
+        return [size for size in (harmless, min(self.canary, disturbed)) if size] + [self.batch]
+
+    def before(self, hosts: list[str], host: str) -> list[str]:
+        """Of the hosts that a step disturbs, in order, those whose batch comes before the one of `host`."""
+        place = hosts.index(host)
+        if place < self.canary:
+            return []
+        return hosts[: self.canary + (place - self.canary) // self.batch * self.batch]
+
+    def stopped(self, hosts: list[str], host: str, lost: Collection[str], left: Collection[str]) -> str:
+        """Why the step isn't begun on `host`, or ''. `lost` are hosts where it went wrong, `left` those not begun."""
+        tried = [name for name in self.before(hosts, host) if name not in left]
+        failed = [name for name in tried if name in lost]
+        if len(failed) * 100 <= self.max_fail * len(tried):
+            return ""
+        some = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
+        return (
+            f"not begun: {len(failed)} of the {len(tried)} hosts before this one failed ({some}), "
+            f"more than verl_rolling_max_fail_percentage ({self.max_fail}) allows"
+        )
+
+
+def batches(hosts: list[str], rolling: Rolling) -> list[list[str]]:
+    """The hosts that a step disturbs, as they get their turn."""
+    first = rolling.canary
+    rest = [hosts[place : place + rolling.batch] for place in range(first, len(hosts), rolling.batch)]
+    return [hosts[:first], *rest] if first else rest
