@@ -175,7 +175,14 @@ def plan(hostvars: Mapping[str, Mapping], run: dict[str, Any]) -> dict[str, Any]
     fleet["machines"] = {name: machine(host["facts"]) for name, host in inputs.items() if host["facts"]}
     fleet["preflight"] = preflight.batches(fleet)
     fleet["disturbed"] = rolling.disturbed(fleet["hosts"])
+    fleet["drained"] = [name for name, host in inputs.items() if fleet["hosts"][name]["ok"] and drained(host)]
     return fleet
+
+
+def drained(host: dict[str, Any]) -> bool:
+    """Whether an earlier run drained this host and didn't come to take it back."""
+    wished = host["wishes"]["verl_drain_before"] or host["wishes"]["verl_drain_after"]
+    return bool(wished and (host["facts"].get("stamps") or {}).get("drained"))
 
 
 def look_beyond(
@@ -245,9 +252,10 @@ def machine(facts: dict[str, Any]) -> dict[str, Any]:
 def step_hosts(hostvars: Mapping[str, Mapping], step: str, check_mode: bool) -> list[str]:
     """The hosts of one step's play, from what the run keeps on `localhost`; those that failed earlier are left out.
 
-    `facts` are the hosts that may be looked at, `unwell` those that fail the run (none in plan mode: plan.yml tells
-    what doesn't fit from what drifted). In check mode, and where only the cluster is started, a step that needs another
-    planned step isn't entered: its prerequisite doesn't exist yet. Without a run (a syntax check) there are no hosts.
+    `facts` are the hosts that may be looked at, `drained` those that an earlier run left drained, `unwell` those that
+    fail the run (none in plan mode: plan.yml tells what doesn't fit from what drifted). In check mode, and where only
+    the cluster is started, a step that needs another planned step isn't entered: its prerequisite doesn't exist yet.
+    Without a run (a syntax check) there are no hosts.
     """
     known = hostvars.get("localhost", {})
     alone = known.get("__verl_run", {}).get("mode") == "cluster"  # nothing before it is done in this run
@@ -257,6 +265,9 @@ def step_hosts(hostvars: Mapping[str, Mapping], step: str, check_mode: bool) -> 
         told = {} if known.get("__verl_run", {}).get("mode") == "plan" else known.get("__verl_report", {})
         return [str(name) for name, verdict in told.get("verdicts", {}).items() if not verdict["well"]] or NO_HOSTS
     fleet = known.get("__verl_fleet", {})
+    if step == "drained":
+        names = [str(name) for name in fleet.get("drained", []) if "__verl_drained" not in hostvars[name]]
+        return ([] if check_mode else names) or NO_HOSTS
     names = []
     for name, host in fleet.get("hosts", {}).items():
         if host["ok"] and wanted(host, step, check_mode or alone) and not any(fact in hostvars[name] for fact in OUT):
@@ -272,20 +283,13 @@ def step_batches(hostvars: Mapping[str, Mapping], step: str, check_mode: bool) -
         return []
     known = hostvars["localhost"]
     disturbed = in_turn(known["__verl_fleet"], step, names)
-    return rolling_of(known["__verl_run"]).sizes(len(names) - len(disturbed), len(disturbed))
+    return rolling.rolling_of(known["__verl_run"]).sizes(len(names) - len(disturbed), len(disturbed))
 
 
 def in_turn(fleet: Mapping[str, Any], step: str, names: list[str]) -> list[str]:
     """Of the hosts of a step's play, those that it disturbs and that are met in batches."""
     disturbed = set() if step in rolling.TOGETHER else set(fleet.get("disturbed", {}).get(step, []))
     return [name for name in names if name in disturbed]
-
-
-def rolling_of(run: Mapping[str, Any]) -> rolling.Rolling:
-    """How this run goes through steps that disturb; its hosts agree on that (inventory.py)."""
-    hosts = run["hosts"].values()
-    wished = next((host for host in hosts if not host["wish_errors"]), next(iter(hosts)))["wishes"]
-    return rolling.Rolling(*(wished[name] for name in inventory.FLEET))
 
 
 def turn(hostvars: Mapping[str, Mapping], step: str, play_hosts: list[str], batch: list[str]) -> dict[str, Any]:
@@ -298,7 +302,7 @@ def turn(hostvars: Mapping[str, Mapping], step: str, play_hosts: list[str], batc
     host = next((name for name in batch if name in hosts), None)
     if host is None:
         return {}
-    how = rolling_of(known["__verl_run"])
+    how = rolling.rolling_of(known["__verl_run"])
     lost, left = [], []
     for name in how.before(hosts, host):
         failure, deferred = (hostvars[name].get(key) or {} for key in OUT)
@@ -307,7 +311,7 @@ def turn(hostvars: Mapping[str, Mapping], step: str, play_hosts: list[str], batc
         elif step in (failure.get("step"), deferred.get("step")):
             lost.append(name)
     why = how.stopped(hosts, host, lost, left)
-    fix = "It is as it was. Mend what failed, then run again: this is done then."
+    fix = "Mend what failed, then run again: the step is done then."
     return {"step": step, "by": "rolling", "reason": why, "fix": fix} if why else {}
 
 

@@ -5,13 +5,14 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from verl_provision.decide import rolling
 from verl_provision.wishes import Error
 
 CLUSTER = "cluster"
 # What has to be one and the same on all hosts that train together.
 SHARED = ("verl_version", "verl_engine", "verl_trainer", "verl_image", "verl_commit")
 # What a run has once, whatever its hosts.
-FLEET = ("verl_rolling_canary", "verl_rolling_batch", "verl_rolling_max_fail_percentage")
+FLEET = rolling.WISHES
 LOCAL = ("local", "community.docker.docker", "docker", "podman")
 
 

@@ -23,6 +23,7 @@ PHASES = {
     "Build the source environment": "environment",
     "Install verl-shell": "shell",
     "Start Ray on the nodes of a cluster": "ray",
+    "Take back the hosts that an earlier run left drained": "drain",
     "Verify where verl will run": "verify",
 }
 QUIET = {

@@ -78,7 +78,8 @@ def host_report(
             "deferred": deferred,
         }
     verification = plan["verification"]
-    if not plan["steps"] and not verification["needed"]:
+    back = name in fleet.get("drained", []) and run["mode"] in ("plan", "check")
+    if not plan["steps"] and not verification["needed"] and not back:
         return report | {
             "state": "verified",
             "reason": verification["reason"],
@@ -86,7 +87,7 @@ def host_report(
         }
     left = {step: detail for step, detail in plan["steps"].items() if step != "ray_cluster"}
     if run["mode"] in ("plan", "check") or (run["mode"] == "cluster" and (left or verification["needed"])):
-        return report | {"state": "planned", "reason": planned(plan)}
+        return report | {"state": "planned", "reason": planned(plan, back)}
     if not verification["needed"]:  # the steps changed nothing that is verified
         reason = f"{verification['reason']}; done: {', '.join(plan['steps'])}"
         return report | {"state": "verified", "reason": reason, "verified_at": verification.get("passed_at")}
@@ -102,9 +103,9 @@ def level(wanted: str, outcome: dict[str, Any]) -> str:
     return f"level {wanted}" if got == wanted else f"level {got} (wanted {wanted}: no GPU here)"
 
 
-def planned(plan: dict[str, Any]) -> str:
-    """What the plan would do, in one line."""
-    steps = [*plan["steps"], *(["verification"] if plan["verification"]["needed"] else [])]
+def planned(plan: dict[str, Any], back: bool) -> str:
+    """What the plan would do, in one line; `back`: an earlier run left the host drained."""
+    steps = [*plan["steps"], *["verl_drain_after"] * back, *["verification"] * plan["verification"]["needed"]]
     return "would do: " + ", ".join(steps)
 
 

@@ -5,6 +5,7 @@ Only the standard library: these run inside `ansible-playbook`, where nothing bu
 
 from typing import Any
 
+from verl_provision.decide.rolling import TOGETHER, batches, rolling_of
 from verl_provision.report.build import error_line
 
 FEW = 20  # hosts shown one by one with their reasons; a bigger fleet reads plan.json
@@ -22,10 +23,10 @@ def plan_lines(fleet: dict[str, Any], run: dict[str, Any]) -> list[str]:
     rows = [plan_row(name, fleet) for name in run["hosts"]]
     lines = table(rows, ["HOST", "GPUS", "DRIVER", "BACKEND", "IMAGE", "VERL", "STEPS"])
     for name in list(run["hosts"])[:FEW]:
-        lines += ["", *host_lines(name, fleet)]
+        lines += ["", *host_lines(name, fleet), *drain_lines(name, fleet, run)]
     if len(run["hosts"]) > FEW:
         lines += ["", f"{len(run['hosts']) - FEW} more hosts: their reasons are in plan.json"]
-    return lines
+    return lines + rolling_lines(fleet, run)
 
 
 def plan_row(name: str, fleet: dict[str, Any]) -> list[str]:
@@ -60,6 +61,31 @@ def host_lines(name: str, fleet: dict[str, Any]) -> list[str]:
     decision = fleet["decisions"].get(plan["decision"], {})
     lines += [f"  would be possible: {unlock_line(unlock)}" for unlock in decision.get("unlocks", [])]
     return lines
+
+
+def drain_lines(name: str, fleet: dict[str, Any], run: dict[str, Any]) -> list[str]:
+    """When the user's own commands are run for this host."""
+    wishes = run["hosts"][name].get("wishes", {})
+    commands = " and ".join(wish for wish in ("verl_drain_before", "verl_drain_after") if wishes.get(wish))
+    steps = ", ".join(step for step, hosts in fleet.get("disturbed", {}).items() if name in hosts)
+    lines = [f"  drain: {commands} around {steps}"] if commands and steps else []
+    if name in fleet.get("drained", []):
+        lines.append("  drain: an earlier run left the host drained; verl_drain_after is run")
+    return lines
+
+
+def rolling_lines(fleet: dict[str, Any], run: dict[str, Any]) -> list[str]:
+    """In how many batches the steps that disturb go through the fleet; nothing where that is one host."""
+    lines = []
+    for step, hosts in fleet.get("disturbed", {}).items():
+        if len(hosts) < 2 or step in TOGETHER:
+            continue
+        turns = batches(hosts, rolling_of(run))
+        first, most = ", ".join(turns[0][:5]), max(len(turn) for turn in turns)
+        more = f" and {len(turns[0]) - 5} more" if len(turns[0]) > 5 else ""
+        rest = f"; then {len(hosts) - len(turns[0])} in batches of at most {most}" if len(turns) > 1 else ""
+        lines.append(f"rolling: {step}: {first}{more} first{rest}")
+    return ["", *lines] if lines else []
 
 
 def disruption(step: dict[str, Any]) -> str:

@@ -164,3 +164,55 @@ def test_only_unwell_hosts_meet_the_last_play():
     known["localhost"]["__verl_run"]["mode"] = "plan"
     assert fleet.step_hosts(known, "unwell", check_mode=False) == fleet.NO_HOSTS
     assert fleet.step_hosts({}, "unwell", check_mode=False) == fleet.NO_HOSTS
+
+
+def in_docker(**more):
+    return {"__verl_facts": facts("toolkit_after_dockerd"), "verl_backend": "docker", **more}
+
+
+def test_hosts_that_a_step_disturbs_come_last_and_in_batches():
+    hostvars = {name: in_docker(verl_rolling_batch=2) for name in "abcde"}
+    _, plan = planned(hostvars)
+    assert plan["disturbed"] == {"disruption": list("abcde")}
+    plan["disturbed"]["disruption"] = ["a", "c", "d", "e"]  # as if b only had to reload
+    assert fleet.step_hosts(hostvars, "disruption", check_mode=False) == ["b", "a", "c", "d", "e"]
+    assert fleet.step_batches(hostvars, "disruption", check_mode=False) == [1, 1, 2]
+    assert fleet.step_batches(hostvars, "disruption", check_mode=True) == []
+    assert fleet.step_batches(hostvars, "verl_checkout", check_mode=False) == []
+    assert fleet.step_batches({}, "disruption", check_mode=False) == []
+
+
+def test_a_step_is_not_begun_where_too_many_failed_it():
+    hostvars = {name: in_docker(verl_rolling_batch=2) for name in "abcde"}
+    planned(hostvars)
+    names = list("abcde")
+    assert fleet.turn(hostvars, "disruption", names, ["d", "e"]) == {}
+    hostvars["b"]["__verl_deferred"] = {"step": "disruption", "by": "drain", "reason": "r", "fix": "f"}
+    told = fleet.turn(hostvars, "disruption", names, ["d", "e"])
+    assert told["by"] == "rolling"
+    assert "1 of the 3 hosts before this one failed (b)" in told["reason"]
+    assert fleet.turn(hostvars, "disruption", names, ["b", "c"]) == {}
+    assert fleet.turn(hostvars, "verl_checkout", names, ["d", "e"]) == {}
+    hostvars["d"]["__verl_deferred"] = told
+    assert fleet.step_hosts(hostvars, "verl_checkout", check_mode=False) == ["a", "c", "e"]
+
+
+def test_the_engine_that_this_run_installs_disturbs_nobody():
+    _, plan = planned({"gpu-1": {"__verl_facts": facts("not_installed"), "verl_backend": "docker"}})
+    assert plan["hosts"]["gpu-1"]["steps"].get("disruption", {"disruption": "none"})["disruption"] == "none"
+
+
+def test_a_host_that_an_earlier_run_left_drained_is_taken_back():
+    left = facts("h100x8_580")
+    left["facts"]["stamps"] = {"drained": {"key": "disruption"}}
+    hostvars = {
+        "left": {"__verl_facts": left, "verl_drain_after": "resume"},
+        "not-ours": {"__verl_facts": left},
+        "well": {"__verl_facts": facts("h100x8_580"), "verl_drain_after": "resume"},
+    }
+    _, plan = planned(hostvars)
+    assert plan["drained"] == ["left"]
+    assert fleet.step_hosts(hostvars, "drained", check_mode=True) == fleet.NO_HOSTS
+    assert fleet.step_hosts(hostvars, "drained", check_mode=False) == ["left"]
+    hostvars["left"]["__verl_drained"] = False  # a step of this run did it
+    assert fleet.step_hosts(hostvars, "drained", check_mode=False) == fleet.NO_HOSTS

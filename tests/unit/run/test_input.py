@@ -174,3 +174,18 @@ def test_all_of_a_run_s_faults_come_at_once():
 
 def test_every_role_of_the_plan_has_a_spec():
     assert set(fleet.STEPS) <= set(settings.specs())
+
+
+def test_what_a_run_has_once_is_said_once():
+    run = begin({"a": {"verl_rolling_batch": 5}, "b": {"verl_rolling_batch": "5"}, "c": {}})
+    assert run["look_at"] == fleet.NO_HOSTS
+    for host in run["hosts"].values():
+        (error,) = host["wish_errors"]
+        assert error["variable"] == "verl_rolling_batch"
+        assert error["found"] == "5 on a, b; 10 on c"
+        assert "--limit" in error["fix"]
+
+
+def test_a_refused_value_contradicts_nobody():
+    run = begin({"a": {"verl_rolling_batch": 5}, "b": {"verl_rolling_batch": "few"}})
+    assert run["look_at"] == ["a"]
