@@ -100,14 +100,17 @@ def collect(variables: Mapping[str, Any]) -> Given:
     for key in sorted(variables):
         name = str(key)
         role = settings.role_of(name)
-        if not (role or name.startswith("verl_")) or name.endswith(settings.RESULT):
+        near = None if role or name.startswith("verl_") else settings.meant(name)
+        if not (role or near or name.startswith("verl_")) or name.endswith(settings.RESULT):
             continue
         try:
             value = to_plain(variables[key])
         except Exception as error:  # a template that fails, a vault without its password
             given.errors.append(unreadable(name, error))
             continue
-        if name in secrets.names():
+        if near:
+            given.errors.append(settings.misspelt(name, value, near))
+        elif name in secrets.names():
             given.secrets[name] = value
         elif role is None:
             given.wished[name] = value

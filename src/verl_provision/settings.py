@@ -34,6 +34,26 @@ def role_of(variable: str) -> str | None:
     return next((role for role in specs() if variable.startswith(role + "_")), None)
 
 
+@lru_cache(maxsize=4096)
+def meant(variable: str) -> str | None:
+    """The role's variable that was probably meant by a name that is no role's: the role misspelt, the rest right."""
+    for role, options in specs().items():
+        for name in options:
+            rest = name.removeprefix(role)
+            if name != variable and variable.endswith(rest):
+                given = variable.removesuffix(rest).lower()
+                alike = abs(len(given) - len(role)) <= 1
+                if alike and difflib.SequenceMatcher(None, given, role).ratio() >= 0.9:
+                    return name
+    return None
+
+
+def misspelt(variable: str, value: Any, name: str) -> Error:
+    """A variable that has the name of a role almost."""
+    fix = f"Did you mean `{name}`? If not, give it a name that can't be taken for it."
+    return _error(variable, value, "a variable that exists", fix)
+
+
 def read(role: str, variable: str, value: Any) -> tuple[Any, Error | None]:
     """`(the value as the role's own types have it, what is wrong with it)`."""
     spec = specs()[role].get(variable)

@@ -220,7 +220,7 @@ def source_environment(planner: Planner) -> None:
     if working and (gpu or host.ray_busy) and not wishes.disrupt:
         planner.defer("source_environment", "rebuild", "code_in_use", f"{reason}; {'; '.join(planner.busy)}")
     else:
-        planner.add("source_environment", reason, args)
+        planner.add("source_environment", reason, args, "code_in_use" if gpu and working else "none")
         planner.out.steps["source_environment"]["key"] = key
 
 
@@ -583,10 +583,15 @@ def container_image(planner: Planner) -> dict[str, Any]:
     return args
 
 
+def works_inside(planner: Planner) -> bool:
+    """Whether something runs in our container."""
+    container = planner.host.container
+    return bool(container and container.running and container.processes)
+
+
 def in_use(planner: Planner) -> bool:
     """Whether something runs in our container that may not be disturbed."""
-    container = planner.host.container
-    return bool(container and container.running and container.processes) and not planner.wishes.disrupt
+    return works_inside(planner) and not planner.wishes.disrupt
 
 
 def verl_checkout(planner: Planner) -> dict[str, Any]:
@@ -629,7 +634,9 @@ def verl_checkout(planner: Planner) -> dict[str, Any]:
         )
         planner.out.deferred[-1]["fix"] = f"git -C {args['path']} stash, or commit, then run again."
         return args
-    planner.add("verl_checkout", f"{args['path']} is at {tag or commit[:12] or 'no commit'}, wanted is {wanted}", args)
+    disturbs = "code_in_use" if works_inside(planner) else "none"
+    reason = f"{args['path']} is at {tag or commit[:12] or 'no commit'}, wanted is {wanted}"
+    planner.add("verl_checkout", reason, args, disturbs)
     return args
 
 

@@ -32,6 +32,13 @@ def refusal(**variables):
         ({"container_image_attempts": "many"}, "container_image_attempts", "a whole number", "Correct"),
         ({"docker_engine_proxy": 3}, "docker_engine_proxy", "a mapping", "Correct"),
         ({"docker_engine_proxy": {"urll": "http://x"}}, "docker_engine_proxy", "a mapping", "Correct"),
+        (
+            {"trainig_container_shm_size": "64g"},
+            "trainig_container_shm_size",
+            "exists",
+            "`training_container_shm_size`?",
+        ),
+        ({"Docker_engine_source": "distro"}, "Docker_engine_source", "exists", "Did you mean `docker_engine_source`?"),
         ({"run_report_direktory": "x"}, "run_report_direktory", "role run_report", "`run_report_directory`?"),
     ],
 )
@@ -40,6 +47,12 @@ def test_a_role_s_variable_is_refused_by_name(variables, named, needed, fix):
     assert error["variable"] == named
     assert needed in error["needed"]
     assert fix in error["fix"]
+
+
+def test_other_people_s_variables_are_theirs():
+    names = ("docker_version", "container_shm_size", "nvidia_version", "my_training_container_name", "docker_users")
+    theirs = {name: "x" for name in (*names, "report_directory", "ansible_host", "node_name")}
+    assert begin({"a": theirs})["look_at"] == ["a"]
 
 
 def test_what_a_role_leaves_behind_is_no_setting():
