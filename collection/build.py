@@ -53,9 +53,10 @@ def copy(source: Path, target: Path) -> None:
 
 def rewrite(target: Path) -> None:
     """Name everything as a collection must: modules, filters and roles by their full names."""
+    actions = ("library/*.py", "action_plugins/*.py", "roles/*/action_plugins/*.py")
     modules, filters, roles = (
         "|".join(sorted({path.stem for pattern in patterns for path in ROOT.glob(pattern)}))
-        for patterns in (("library/*.py", "roles/*/action_plugins/*.py"), ("filter_plugins/*.py",), ("roles/*",))
+        for patterns in (actions, ("filter_plugins/*.py",), ("roles/*",))
     )
     rules = [
         (rf"(?m)^(\s*(?:- )?)({modules}):$", rf"\1{NAME}.\2:"),

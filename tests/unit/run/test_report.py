@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from verl_provision.report import build, latest, text
+from verl_provision.report import build, html, latest, markdown, text, view
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[3] / "catalog/schema/report.json").read_text())
 CHECK = {"id": "import.verl", "ok": True, "found": "0.9.1", "needed": "0.9.1", "fix": "", "seconds": 5.2}
@@ -41,13 +41,15 @@ def fleet(planned=None, unlooked=None):
     return {"hosts": hosts, "unlooked": unlooked or {}, "decisions": {}, "machines": {}}
 
 
-def report(mode="apply", planned=None, unlooked=None, **variables):
-    document = build.build({"gpu-1": variables}, run(mode), fleet(planned, unlooked), "2026-11-24T10:04:09Z")
+def report(mode="apply", planned=None, unlooked=None, drained=(), **variables):
+    about = {**fleet(planned, unlooked), "drained": drained}
+    document = build.build({"gpu-1": variables}, run(mode), about, "2026-11-24T10:04:09Z")
     jsonschema.validate(document, SCHEMA)
     assert text.report_lines(document, "reports/x/report.json")
     return document
 
 
+DEFERRED = {"step": "disruption", "by": "rolling", "reason": "not begun: 1 of 1 failed", "fix": "Run again."}
 FAILURE = {"step": "source_environment", "task": "Build", "message": "disk full"}
 
 
@@ -68,6 +70,10 @@ FAILURE = {"step": "source_environment", "task": "Build", "message": "disk full"
         ("refused", False, {"planned": plan(ok=False), "mode": "plan"}),
         ("verified", True, {"planned": plan(steps=(), needed=False), "mode": "check"}),
         ("failed", False, {"planned": plan(), "mode": "check", "__verl_failure": FAILURE}),
+        ("deferred", False, {"planned": plan(), "__verl_deferred": DEFERRED}),
+        ("failed", False, {"planned": plan(), "__verl_deferred": DEFERRED, "__verl_failure": FAILURE}),
+        ("planned", True, {"planned": plan(steps=(), needed=False), "mode": "plan", "drained": ["gpu-1"]}),
+        ("verified", True, {"planned": plan(steps=(), needed=False), "drained": ["gpu-1"]}),
     ],
 )
 def test_states(state, ok, given):
@@ -75,6 +81,16 @@ def test_states(state, ok, given):
     assert document["hosts"]["gpu-1"]["state"] == state
     assert document["ok"] is ok
     assert build.verdicts(document)["gpu-1"]["well"] is ok
+
+
+def test_a_host_that_was_not_begun_says_why_and_what_to_do_in_every_form():
+    document = report(planned=plan(), __verl_deferred=DEFERRED)
+    document["hosts"]["gpu-1"]["plan"]["steps"] = {}
+    assert document["hosts"]["gpu-1"]["reason"] == "disruption: not begun: 1 of 1 failed. Run again."
+    (entry,) = view.view(document)["todo"]
+    assert (entry["id"], entry["state"], entry["fix"]) == ("disruption", "deferred", "Run again.")
+    for shown in (markdown.render(document), html.render(document)):
+        assert "not begun: 1 of 1 failed" in shown
 
 
 def test_a_refusal_names_found_needed_where_and_the_next_command():
