@@ -24,7 +24,7 @@ options:
   step:
     description:
       - The step, named as its role; or V(verification), V(facts) for the hosts that may be looked at, V(unwell) for
-        those that fail the run.
+        those that fail the run, V(pull_hold) and V(pull_release) for those in pull mode on which something is done.
     type: str
     required: true
   check_mode:

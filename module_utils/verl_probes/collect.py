@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 
-from . import engines, environment, network, nvidia, os_, pci, pythons, rights, stamps, toolkit
+from . import engines, environment, network, nvidia, os_, pci, pull, pythons, rights, stamps, toolkit
 
 SCHEMA_VERSION = 1
 GROUPS = (
@@ -111,7 +111,9 @@ class Collector:
         return found or environment.empty()
 
     def get_stamps(self):
-        return self.host.guard("stamps", stamps.probe, self.host) or stamps.empty()
+        host = self.host
+        found = host.guard("stamps", stamps.probe, host) or stamps.empty()
+        return {**found, **(host.guard("pull", pull.probe, host) or {})}
 
     def get_network(self):
         none = {"default_interface": None, "address": None, "infiniband": []}

@@ -255,10 +255,11 @@ def machine(facts: dict[str, Any]) -> dict[str, Any]:
 def step_hosts(hostvars: Mapping[str, Mapping], step: str, check_mode: bool) -> list[str]:
     """The hosts of one step's play, from what the run keeps on `localhost`; those that failed earlier are left out.
 
-    `facts` are the hosts that may be looked at, `drained` those that an earlier run left drained, `unwell` those that
-    fail the run (none in plan mode: plan.yml tells what doesn't fit from what drifted). In check mode, and where only
-    the cluster is started, a step that needs another planned step isn't entered: its prerequisite doesn't exist yet.
-    Without a run (a syntax check) there are no hosts.
+    `facts` are the hosts that may be looked at, `drained` those that an earlier run left drained, `pull_hold` and
+    `pull_release` those in pull mode on which something is done, `unwell` those that fail the run (none in plan mode:
+    plan.yml tells what doesn't fit from what drifted). In check mode, and where only the cluster is started, a step
+    that needs another planned step isn't entered: its prerequisite doesn't exist yet. Without a run (a syntax check)
+    there are no hosts.
     """
     known = hostvars.get("localhost", {})
     alone = known.get("__verl_run", {}).get("mode") == "cluster"  # nothing before it is done in this run
@@ -271,6 +272,8 @@ def step_hosts(hostvars: Mapping[str, Mapping], step: str, check_mode: bool) -> 
     if step == "drained":
         names = [str(name) for name in fleet.get("drained", []) if "__verl_drained" not in hostvars[name]]
         return ([] if check_mode else names) or NO_HOSTS
+    if step in ("pull_hold", "pull_release"):
+        return pull_hosts(hostvars, known, step, check_mode) or NO_HOSTS
     names = []
     for name, host in fleet.get("hosts", {}).items():
         if host["ok"] and wanted(host, step, check_mode or alone) and not any(fact in hostvars[name] for fact in OUT):
@@ -316,6 +319,19 @@ def turn(hostvars: Mapping[str, Mapping], step: str, play_hosts: list[str], batc
     why = how.stopped(hosts, host, lost, left)
     fix = "Mend what failed, then run again: the step is done then."
     return {"step": step, "by": "rolling", "reason": why, "fix": fix} if why else {}
+
+
+def pull_hosts(hostvars: Mapping[str, Mapping], known: Mapping[str, Any], step: str, check_mode: bool) -> list[str]:
+    """The hosts in pull mode on which this run does something (`pull_hold`), or did (`pull_release`)."""
+    if check_mode:
+        return []
+    names = []
+    for name, host in known.get("__verl_fleet", {}).get("hosts", {}).items():
+        facts = (hostvars[name].get("__verl_facts") or {}).get("facts") or {}
+        works = host["ok"] and (host["steps"] or host["verification"]["needed"])
+        if facts.get("pull") and (works if step == "pull_hold" else "__verl_held" in hostvars[name]):
+            names.append(str(name))
+    return names
 
 
 def drifted(verdicts: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:

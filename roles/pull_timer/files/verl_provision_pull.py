@@ -25,6 +25,7 @@ import urllib.request
 REFUSED, UNFETCHED, BUSY, BROKEN = 10, 11, 75, 12  # exit statuses; the playbook's own are passed on
 GIT_TIMEOUT = 900
 KEPT_REPORTS = 20
+HELD = 6 * 3600  # seconds after which a run from outside that never came back counts as dead
 WANTED, VERIFIED = "refs/verl/wanted", "refs/verl/verified"
 # What lies below `reports` is the login user's: a child with no more rights than his reads it and clears it away.
 READ_REPORT = """
@@ -82,6 +83,18 @@ class Pull:
         quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_REPLACE_OBJECTS": "1"}
         self.environment = {**os.environ, **quiet, **settings["environment"]}
         self.commit = self.wanted = self.report = None
+
+    def look_for_others(self):
+        """Leave the host to a run from outside: it left a file here, and then looked whether this lock is held."""
+        path = os.path.join(self.state, "hold", "push")
+        with contextlib.suppress(OSError):
+            age = time.time() - os.lstat(path).st_mtime
+            if age < HELD:
+                raise Stop(
+                    "held", BUSY,
+                    "a run from outside is at work on this host since %d min; this one leaves it to that one. "
+                    "If there is none any more: rm %s" % (age // 60, path),
+                )  # fmt: skip
 
     # ---- the repository
 
@@ -215,6 +228,7 @@ class Pull:
     def run(self):
         """One run; (result, exit status, message)."""
         try:
+            self.look_for_others()
             self.fetch()
             self.verify()
             self.check_out()

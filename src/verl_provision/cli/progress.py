@@ -28,6 +28,8 @@ PHASES = {
 }
 QUIET = {
     "Check the wishes before any host is touched": "wishes",
+    "Keep pull runs away": "hold",
+    "Let pull runs go on": "report",
     "Write the report": "report",
     "Fail where a host isn't well": "report",
 }

@@ -104,10 +104,10 @@ class Fleet:
         self.settings = settings(
             pull_timer_host="gpu-01",
             pull_timer_repository=str(self.repository),
-            pull_timer_state_dir=str(place / "state"),
             pull_timer_inventory="inventory",
             pull_timer_arguments=["--diff"],
         ) | {
+            "state_dir": str(place / "state"),
             "allowed_signers": str(place / "allowed"),
             "revoked_keys": str(place / "revoked"),
             "ansible_playbook": str(self.playbook),
@@ -323,6 +323,17 @@ def test_two_runs_do_not_meet(fleet):
     assert status == BUSY and "another pull run" in said and fleet.trees() == ["one"]
 
 
+def test_a_run_from_outside_keeps_pull_runs_away_until_it_counts_as_dead(fleet):
+    fleet.commit("one")
+    hold = fleet.place / "state/hold/push"
+    hold.parent.mkdir(parents=True)
+    hold.touch()
+    status, said, document = fleet.pull()
+    assert status == BUSY and document["result"] == "held" and f"rm {hold}" in said and fleet.trees() == []
+    os.utime(hold, (1, 1))
+    assert fleet.pull()[0] == 0
+
+
 def test_a_run_that_is_stopped_stops_its_playbook(fleet):
     pid = fleet.place / "pid"
     fleet.playbook.write_text(f"#!/bin/sh\necho $$ > {pid}.new && mv {pid}.new {pid}\nexec sleep 60\n")
@@ -384,3 +395,35 @@ def test_what_a_host_installs_is_what_the_project_pins_and_whole():
             needed = Requirement(line)
             if needed.marker is None or needed.marker.evaluate({"extra": ""}):
                 assert canonicalize_name(needed.name) in names, f"{name} needs {needed.name}"
+
+
+def outside(fleet, *steps):
+    """The plays of a run from outside that has something to do on this host; what it said."""
+    here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    plan = {"hosts": {"here": {"ok": True, "steps": {"x": {}}, "verification": {"needed": True}}}}
+    run = {"__verl_fleet": plan, "__verl_run": {"id": "20261129T100000Z"}}
+    facts = {"__verl_facts": {"facts": {"pull": {"hold": str(fleet.place / "state/hold")}}}}
+    inventory = fleet.place / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": {"here": here | facts, "localhost": here | run}}}))
+    begin = {"name": "Begin", "hosts": "here", "gather_facts": False, "tasks": []}
+    imports = [{"import_playbook": str(ROOT / f"playbooks/steps/{step}.yml")} for step in steps]
+    (fleet.place / "site.yml").write_text(yaml.safe_dump([begin, *imports]))
+    argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), str(fleet.place / "site.yml")]
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120).stdout
+
+
+def test_a_run_from_outside_and_a_pull_run_never_work_at_once(fleet):
+    hold = fleet.place / "state/hold"
+    hold.mkdir(parents=True)
+    (fleet.place / "state/lock").touch()
+    with (fleet.place / "state/lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        said = outside(fleet, "pull_hold", "pull_release")
+    assert "A pull run is at work on this host" in said and "rescued=1" in said and not any(hold.iterdir()), said
+    said = outside(fleet, "pull_hold")
+    assert "rescued=0" in said and (hold / "push").read_text() == "20261129T100000Z\n", said
+    fleet.commit("one")
+    assert fleet.pull()[0] == BUSY
+    said = outside(fleet, "pull_hold", "pull_release")
+    assert "failed=0" in said and not any(hold.iterdir()), said
+    assert fleet.pull()[0] == 0

@@ -216,3 +216,16 @@ def test_a_host_that_an_earlier_run_left_drained_is_taken_back():
     assert fleet.step_hosts(hostvars, "drained", check_mode=False) == ["left"]
     hostvars["left"]["__verl_drained"] = False  # a step of this run did it
     assert fleet.step_hosts(hostvars, "drained", check_mode=False) == fleet.NO_HOSTS
+
+
+def test_pull_runs_are_kept_away_where_something_is_done_on_a_host_in_pull_mode():
+    pulls = {"facts": facts("h100x8_580")["facts"] | {"pull": {"hold": "/var/lib/verl-provision/pull/hold"}}}
+    hostvars = {"pulls": {"__verl_facts": pulls}, "pushed": {"__verl_facts": facts("h100x8_580")}, "gone": {}}
+    _, plan = planned(hostvars)
+    assert fleet.step_hosts(hostvars, "pull_hold", check_mode=False) == ["pulls"]
+    assert fleet.step_hosts(hostvars, "pull_hold", check_mode=True) == fleet.NO_HOSTS
+    assert fleet.step_hosts(hostvars, "pull_release", check_mode=False) == fleet.NO_HOSTS
+    hostvars["pulls"]["__verl_held"] = {"changed": True}
+    assert fleet.step_hosts(hostvars, "pull_release", check_mode=False) == ["pulls"]
+    plan["hosts"]["pulls"] |= {"steps": {}, "verification": {"needed": False}}
+    assert fleet.step_hosts(hostvars, "pull_hold", check_mode=False) == fleet.NO_HOSTS
