@@ -19,7 +19,7 @@ def disturbed(plans: Mapping[str, Any]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, plan in plans.items():
         for step, about in plan["steps"].items():
-            if disruptive(about):
+            if plan["ok"] and disruptive(about):
                 found.setdefault(step, []).append(name)
     return found
 

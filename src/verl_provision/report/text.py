@@ -68,7 +68,7 @@ def drain_lines(name: str, fleet: dict[str, Any], run: dict[str, Any]) -> list[s
     wishes = run["hosts"][name].get("wishes", {})
     commands = " and ".join(wish for wish in ("verl_drain_before", "verl_drain_after") if wishes.get(wish))
     steps = ", ".join(step for step, hosts in fleet.get("disturbed", {}).items() if name in hosts)
-    lines = [f"  drain: {commands} around {steps}"] if commands and steps else []
+    lines = [f"  drain: {commands} around {steps}"] if commands and steps and fleet["hosts"][name]["ok"] else []
     if name in fleet.get("drained", []):
         lines.append("  drain: an earlier run left the host drained; verl_drain_after is run")
     return lines
@@ -77,7 +77,8 @@ def drain_lines(name: str, fleet: dict[str, Any], run: dict[str, Any]) -> list[s
 def rolling_lines(fleet: dict[str, Any], run: dict[str, Any]) -> list[str]:
     """In how many batches the steps that disturb go through the fleet; nothing where that is one host."""
     lines = []
-    for step, hosts in fleet.get("disturbed", {}).items():
+    for step, disturbed in fleet.get("disturbed", {}).items():
+        hosts = [name for name in disturbed if fleet["hosts"][name]["ok"]]  # preflight may have refused some since
         if len(hosts) < 2 or step in TOGETHER:
             continue
         turns = batches(hosts, rolling_of(run))

@@ -18,9 +18,10 @@ def test_what_disturbs_a_host(disturbs, expected):
 
 def test_the_hosts_that_a_step_disturbs():
     plans = {
-        "a": {"steps": {"disruption": {"disruption": "restart"}, "verl_checkout": {"disruption": "none"}}},
-        "b": {"steps": {"disruption": {"disruption": "reload"}}},
-        "c": {"steps": {"disruption": {"disruption": "restart"}}},
+        "a": {"ok": True, "steps": {"disruption": {"disruption": "restart"}, "verl_checkout": {"disruption": "none"}}},
+        "b": {"ok": True, "steps": {"disruption": {"disruption": "reload"}}},
+        "c": {"ok": True, "steps": {"disruption": {"disruption": "restart"}}},
+        "d": {"ok": False, "steps": {"disruption": {"disruption": "restart"}}},
     }
     assert disturbed(plans) == {"disruption": ["a", "c"]}
 
