@@ -58,6 +58,12 @@ options:
     description: The directory inside the container to run in. Empty means the container's own.
     type: str
     default: ""
+  ray_token:
+    description:
+      - The file of Ray's token, on the head of a cluster. What is in it reaches the checks in their environment, and
+        nothing else.
+    type: path
+    default: ""
   script:
     description: The script's text.
     type: str
@@ -160,6 +166,7 @@ from ansible.module_utils.verl_source import files
 
 LEVELS = ["import", "devices", "gpu", "engine", "train", "collective"]
 LADDER = LEVELS[:-1]  # `collective` goes beside it, on `gpu`
+RAY_TOKEN = "VERL_VERIFY_RAY_TOKEN"
 RESULT_MARK = "verl-verify-result: "
 ARGUMENTS = {
     "action": {"type": "str", "choices": ["recall", "run", "remember"], "default": "run"},
@@ -171,6 +178,7 @@ ARGUMENTS = {
     "container": {"type": "str", "default": "verl"},
     "engine_command": {"type": "list", "elements": "str", "default": []},
     "workdir": {"type": "str", "default": ""},
+    "ray_token": {"type": "path", "default": "", "no_log": False},
     "script": {"type": "str", "default": ""},
     "expected": {"type": "dict", "default": {}},
     "check_timeout": {"type": "int", "default": 300},
@@ -196,6 +204,7 @@ def command(options):
         return list(options["engine_command"] or [os.path.expanduser("~/.local/bin/verl-shell")]) + ["python3", "-"]
     engine = list(options["engine_command"] or [options["backend"]])
     inside = ["-w", options["workdir"]] if options["workdir"] else []
+    inside += ["-e", RAY_TOKEN] if options["ray_token"] else []  # its value is in the engine's own environment
     return engine + ["exec", "-i"] + inside + [options["container"], "python3", "-"]
 
 
@@ -212,6 +221,15 @@ def advice(options):
     engine = " ".join(options["engine_command"] or [options["backend"]])
     recreate = "%s rm -f %s (when nothing runs in it), then %s" % (engine, options["container"], again)
     return recreate, recreate
+
+
+def token(path):
+    """What is in the file of Ray's token; '' where there is none, which Ray itself will say."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read().strip()
+    except OSError:
+        return ""
 
 
 def not_run(found, needed, fix, start):
@@ -245,6 +263,8 @@ def run(options):
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     env.update(cli.docker_host())
     env.update(PYTHONDONTWRITEBYTECODE="1", PYTHONNOUSERSITE="1")
+    if options["ray_token"]:
+        env[RAY_TOKEN] = token(options["ray_token"])
     try:
         # Not from the current directory: Python would import from it before it looks into the environment.
         done = subprocess.run(

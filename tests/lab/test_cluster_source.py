@@ -1,4 +1,4 @@
-"""Ray on a source environment: a user without root, whose own systemd keeps it running once an administrator lets it."""
+"""Ray on a source environment: a user without root, whose own systemd keeps Ray running once he may linger."""
 
 import json
 import shlex

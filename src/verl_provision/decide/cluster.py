@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from verl_provision.decide import releases, versions
+from verl_provision.decide import releases, verification, versions
 from verl_provision.decide.junk import mapping, text, texts, whole
 from verl_provision.decide.keys import step_key
 from verl_provision.decide.steps import Planner, container_env, mebibytes, token_path
@@ -420,6 +420,7 @@ def refuse(plan: dict[str, Any] | None, problem: dict[str, Any]) -> None:
 def hold(fleet: dict[str, Any], name: str, because: str) -> None:
     """Start nothing on this node in this run."""
     plan = mapping(fleet["hosts"].get(name))
+    verification.without_ray(mapping(plan.get("verification")))
     step = plan.get("steps", {}).pop(STEP, None)
     if step is None:
         return

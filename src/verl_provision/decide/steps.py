@@ -135,12 +135,24 @@ def plan(
     if not planner.out.errors:
         planner.out.verification = verification.plan(
             host, wishes, decision, planner.out.steps, planner.out.content, planner.prefix, planner.become,
-            planner.settings.get("verification", {}), {item["step"] for item in planner.out.deferred},
+            planner.settings.get("verification", {}), {item["step"] for item in planner.out.deferred}, ray(planner),
         )  # fmt: skip
         if planner.shm_mb:
             planner.out.verification["expected"]["shm_mb"] = planner.shm_mb
         verl_shell(planner)  # after it: a command for people changes nothing that is verified
     return planner
+
+
+def ray(planner: Planner) -> dict[str, Any] | None:
+    """The Ray cluster of which this host is the head."""
+    if not planner.head:
+        return None
+    port = planner.settings.get("ray_cluster", {}).get("dashboard_port", 8265)
+    return {
+        "nodes": planner.wishes.nnodes,
+        "dashboard": f"http://127.0.0.1:{port}",
+        "token": f"{planner.state_dir}/ray/token",
+    }
 
 
 def plain_settings(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:

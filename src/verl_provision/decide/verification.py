@@ -31,8 +31,12 @@ def plan(
     become: bool,
     settings: dict[str, Any],
     deferred: set[str],
+    ray: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The plan's `verification`; `content` = the keys of the steps that make up the environment, needed or not."""
+    """The plan's `verification`; `content` = the keys of the steps that make up the environment, needed or not.
+
+    `ray`, on the head of a cluster: `{nodes, dashboard, token}`, through which level train makes its step as well.
+    """
     level = wishes.verify_level
     if level == "auto":
         level = "gpu" if decision.profile == "gpu" else "import"
@@ -45,6 +49,7 @@ def plan(
             "driver": host.driver,
             "gpus": [gpu.name for gpu in host.gpus],
             "settings": {name: value for name, value in settings.items() if name not in ("level", "again")},
+            **({"nodes": ray["nodes"]} if ray and level == "train" else {}),
         }
     )
     needed, reason = _needed(host, wishes, steps, level, key, deferred)
@@ -59,11 +64,21 @@ def plan(
         "reason": reason,
         "expected": expected(host, decision, level),
     }
+    if ray and level == "train":
+        planned["expected"]["cluster"] = {"nodes": ray["nodes"], "dashboard": ray["dashboard"]}
+        planned["ray_token"] = ray["token"]
     if wishes.commit and wishes.source_method != "pypi":
         planned["expected"]["verl_version"] = None  # whatever that commit calls itself
     if not needed:
         planned["passed_at"] = host.verification.get("passed_at")
     return planned
+
+
+def without_ray(planned: dict[str, Any]) -> None:
+    """Verify the head of a cluster alone, in a run that doesn't start Ray; what passes holds for that only."""
+    if planned.get("expected", {}).pop("cluster", None):
+        planned.pop("ray_token")
+        planned["key"] = digest([planned["key"], "without Ray"])
 
 
 def _needed(

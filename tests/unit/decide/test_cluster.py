@@ -349,3 +349,21 @@ def test_code_that_a_ray_job_may_use_stays_until_it_ends(healthy):
     for plan in fleet_of(machines)["hosts"].values():
         assert "verl_checkout" not in plan["steps"]
         assert any(item["step"] == "verl_checkout" for item in plan["deferred"])
+
+
+# ---- level train on the head
+
+
+def test_level_train_on_the_head_goes_through_ray():
+    level = {name: {"verl_verify_level": "train", "verl_nnodes": 3} for name in NAMES}
+    hosts = fleet_of(three(), wishes=level)["hosts"]
+    head = hosts["gpu-1"]["verification"]
+    assert head["expected"]["cluster"] == {"nodes": 3, "dashboard": "http://127.0.0.1:8265"}
+    assert head["ray_token"].endswith("/ray/token")
+    assert "cluster" not in hosts["gpu-2"]["verification"]["expected"]
+    machines = {**three(), "gpu-2": facts_of(2, driver="550.163.01")}
+    held = fleet_of(machines, wishes=level)["hosts"]["gpu-1"]["verification"]
+    assert "cluster" not in held["expected"], "Ray isn't started in this run"
+    assert held["key"] != head["key"], "what passes without Ray says nothing of it"
+    smaller = fleet_of(three(), wishes={name: {"verl_verify_level": "gpu"} for name in NAMES})
+    assert "cluster" not in smaller["hosts"]["gpu-1"]["verification"]["expected"]

@@ -126,6 +126,15 @@ def test_a_container_is_entered_by_its_engines_command_line(module, place, tmp_p
     assert said.startswith("exec -i -w /workspace/verl verl python3 - {")
 
 
+def test_rays_token_reaches_the_container_by_its_environment_alone(module, place, tmp_path):
+    (tmp_path / "token").write_text("s3cret\n")
+    place.command("docker", f'echo "$@ env=$VERL_VERIFY_RAY_TOKEN" > {tmp_path}/said')
+    module(backend="docker", ray_token=str(tmp_path / "token"))
+    said, given = (tmp_path / "said").read_text().split(" env=")
+    assert said.startswith("exec -i -e VERL_VERIFY_RAY_TOKEN verl python3 - {")
+    assert ("s3cret" in said, given.strip()) == (False, "s3cret")
+
+
 def test_another_engine_command_is_used_as_given(module, place, tmp_path):
     place.command("sudo", f'printf "%s" "$*" > {tmp_path}/said; exit 1')
     result = module(backend="docker", engine_command=["sudo", "-n", "docker"])

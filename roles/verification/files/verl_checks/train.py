@@ -1,12 +1,18 @@
 """Level train: verl itself makes one PPO step, with a tiny model of random weights and a dataset made on the spot.
 
+On the head of a Ray cluster it makes another one over all nodes, as a job of that Ray.
+
 The recipe is the one of verl's quickstart, made small. Old write-ups run `examples/ppo_simple.py`: verl never had it.
 """
 
+import contextlib
+import json
 import math
 import os
 import re
+import subprocess
 import sys
+import uuid
 
 from verl_checks.core import Skip, Wrong, check, packaged, release
 from verl_checks.work import Folder, free_gpu, on, share
@@ -15,19 +21,15 @@ NEVER_WAS = (
     "examples/ppo_simple.py, which some write-ups name, has never existed in verl: this runs verl.trainer.main_ppo"
 )
 STEP = re.compile(r"\bstep:1 - (.*)")
+NEEDED = "a line `step:1 - ...` with metrics that are numbers"
+MARK = "verl-verify-cluster "  # of verl_programs/cluster.py
 
 
 @check("train.ppo")
 def ppo(request, versions):
     """verl.trainer.main_ppo ends one step (trainer.total_training_steps=1) and its metrics are numbers."""
     expected = request["expected"]
-    wanted = expected.get("engine")
-    if wanted not in ("vllm", "sglang"):
-        raise Skip("no rollout engine is planned here, and verl's PPO generates with vLLM or SGLang (%s)" % NEVER_WAS)
-    version = packaged("verl") or expected.get("verl_version") or ""
-    numbers = release(version)
-    if numbers < (0, 2):
-        raise Skip("the flags of verl %s aren't known here, those from 0.2 on are" % (version or "of unknown version"))
+    wanted, version, numbers = known(expected)
     gpu = free_gpu(request)
     folder = Folder()
     folder.python(request, "tiny.py", "model", "train.parquet", "val.parquet")
@@ -49,15 +51,94 @@ def ppo(request, versions):
     text = folder.run(request, "main_ppo.py", words, dict(environment, **on(gpu)))
     log = os.path.join(folder.path, "main_ppo.log")
     found, problem = judge(text)
-    needed = "a line `step:1 - ...` with metrics that are numbers"
     if problem:
-        raise Wrong(problem, needed, "read %s. %s" % (log, NEVER_WAS))
+        raise Wrong(problem, NEEDED, "read %s. %s" % (log, NEVER_WAS))
     folder.remove()
-    return "verl %s: %s" % (version, found), needed
+    return "verl %s: %s" % (version, found), NEEDED
 
 
-def flags(numbers, engine, trainer, folder, part, flash_attn):
-    """The command line of one small PPO step for verl's release `numbers`, such as (0, 9, 1)."""
+@check("train.cluster")
+def cluster(request, versions):
+    """On the head of a Ray cluster: a job of that Ray (ray job submit) makes the same step over all nodes."""
+    expected = request["expected"]
+    wanted = expected.get("cluster")
+    if not wanted:
+        raise Skip("no Ray cluster has its head here")
+    engine, version, numbers = known(expected)
+    gpu = free_gpu(request)
+    folder = Folder()
+    job = "verl-verify-%s" % uuid.uuid4().hex[:12]
+    place = "/tmp/" + job  # on every node
+    attention = bool(packaged("flash-attn", "flash_attn"))
+    asked = {
+        "nodes": wanted["nodes"],
+        "folder": place,
+        # By the number of GPUs a node, which the job finds out.
+        "flags": {
+            gpus: flags(numbers, engine, expected.get("trainer"), place, share(gpu), attention, wanted["nodes"], gpus)
+            for gpus in range(1, 17)
+        },
+    }
+    folder.write("asked.json", json.dumps(asked))
+    submit = [sys.executable, "-m", "ray.scripts.scripts", "job"]
+    at = ["--address", wanted["dashboard"]]
+    words = submit + ["submit"] + at + ["--submission-id", job, "--working-dir", folder.path]
+    environment = ray_token()
+    try:
+        text = folder.run(request, "cluster.py", words + ["--", "python3", "cluster.py", "asked.json"], environment)
+    except Wrong:
+        # What ended may be the one who waited, and not the job.
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(
+                submit + ["stop"] + at + [job],
+                env=dict(os.environ, **environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=60,
+                check=False,
+            )
+        raise
+    told = dict(line.split(MARK, 1)[1].split(": ", 1) for line in text.splitlines() if MARK in line)
+    if "busy" in told:
+        folder.remove()
+        raise Skip("%s; verify again when what runs has ended" % told["busy"])
+    found, problem = judge(text)
+    if problem:
+        raise Wrong(problem, NEEDED, "read %s" % os.path.join(folder.path, "cluster.log"))
+    folder.remove()
+    return "verl %s over %s, job %s: %s" % (version, told.get("nodes", "Ray"), job, found), NEEDED
+
+
+def known(expected):
+    """(engine, verl's version, its numbers) where a step can be asked for; skips where it can't."""
+    wanted = expected.get("engine")
+    if wanted not in ("vllm", "sglang"):
+        raise Skip("no rollout engine is planned here, and verl's PPO generates with vLLM or SGLang (%s)" % NEVER_WAS)
+    version = packaged("verl") or expected.get("verl_version") or ""
+    numbers = release(version)
+    if numbers < (0, 2):
+        raise Skip("the flags of verl %s aren't known here, those from 0.2 on are" % (version or "of unknown version"))
+    return wanted, version, numbers
+
+
+def ray_token():
+    """What Ray's own command needs, where the module has handed on a token; it's on no command line."""
+    token = os.environ.get("VERL_VERIFY_RAY_TOKEN")
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {}
+
+
+def batch(gpus):
+    """How many rows a step takes, so that each GPU gets a whole number of pairs; never fewer than 8."""
+    return gpus * 2 * max(1, -(-4 // gpus))
+
+
+def flags(numbers, engine, trainer, folder, part, flash_attn, nodes=None, gpus=1):
+    """The command line of one small PPO step for verl's release `numbers`, such as (0, 9, 1).
+
+    With `nodes`, on a Ray that runs already, and over that many nodes.
+    """
+    rows = batch((nodes or 1) * gpus)
     model, critic = os.path.join(folder, "model"), os.path.join(folder, "model")
     given = []
     if trainer == "megatron":
@@ -65,12 +146,12 @@ def flags(numbers, engine, trainer, folder, part, flash_attn):
     given += [
         "data.train_files=%s" % os.path.join(folder, "train.parquet"),
         "data.val_files=%s" % os.path.join(folder, "val.parquet"),
-        "data.train_batch_size=8",
+        "data.train_batch_size=%d" % rows,
         "data.max_prompt_length=128",
         "data.max_response_length=32",
         "actor_rollout_ref.model.path=%s" % model,
         "actor_rollout_ref.actor.optim.lr=1e-6",
-        "actor_rollout_ref.actor.ppo_mini_batch_size=8",
+        "actor_rollout_ref.actor.ppo_mini_batch_size=%d" % rows,
         "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=2",
         # With a default until 0.5, mandatory from 0.6 on.
         "actor_rollout_ref.rollout.name=%s" % engine,
@@ -85,8 +166,8 @@ def flags(numbers, engine, trainer, folder, part, flash_attn):
         "algorithm.kl_ctrl.kl_coef=0.001",
         # A list until 0.4, a word is enough from 0.5 on.
         "trainer.logger=['console']" if numbers < (0, 5) else "trainer.logger=console",
-        "trainer.n_gpus_per_node=1",
-        "trainer.nnodes=1",
+        "trainer.n_gpus_per_node=%d" % gpus,
+        "trainer.nnodes=%d" % (nodes or 1),
         "trainer.save_freq=-1",
         "trainer.test_freq=-1",
         "trainer.total_epochs=1",
@@ -96,8 +177,9 @@ def flags(numbers, engine, trainer, folder, part, flash_attn):
     ]
     # No plus sign where the release has the key: one that it doesn't know must be an error. 0.3 has none, but asks.
     given.append(("++" if numbers < (0, 4) else "") + "trainer.val_before_train=False")
-    # Ray counts these slots and nothing else: enough for the workers, also where there are few CPUs.
-    if numbers >= (0, 4):
+    # Ray counts these slots and nothing else: enough for the workers, also where there are few CPUs. A Ray that runs
+    # already has its own, and refuses the setting.
+    if numbers >= (0, 4) and not nodes:
         given.append("%s.num_cpus=16" % ("ray_kwargs.ray_init" if numbers >= (0, 6) else "ray_init"))
     if numbers >= (0, 5):
         given.append("actor_rollout_ref.rollout.agent.num_workers=1")

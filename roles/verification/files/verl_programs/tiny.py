@@ -3,6 +3,7 @@
 python tiny.py model [train.parquet val.parquet]
 """
 
+import os
 import sys
 
 WORDS = 512
@@ -76,4 +77,4 @@ def dataset(path, rows):
 if __name__ == "__main__":
     model(sys.argv[1], tokenizer(sys.argv[1]))
     for file in sys.argv[2:]:
-        dataset(file, 32)
+        dataset(file, int(os.environ.get("VERL_VERIFY_ROWS", 32)))
