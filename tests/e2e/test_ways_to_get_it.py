@@ -1,6 +1,8 @@
 """A wheel and a collection do on this machine what a clone does, without the clone."""
 
 import json
+import os
+import sys
 
 import pytest
 import yaml
@@ -44,6 +46,24 @@ def test_the_wheel_plans_this_machine_and_reports_where_the_user_is(wheel, tmp_p
     report = json.loads((tmp_path / "reports/latest/report.json").read_text())
     assert report["hosts"]["localhost"]["state"] == "planned"
     assert run(wheel / "verl-provision", "report", cwd=tmp_path).stdout.startswith("HOST")
+
+
+@pytest.mark.slow  # uv and pipx are installed, and each installs what the wheel needs
+@pytest.mark.parametrize("tool", ["uv", "pipx"])
+def test_uv_and_pipx_run_the_wheel_without_an_installation(tree, tmp_path, tool):
+    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    run(tmp_path / "venv/bin/pip", "install", "--quiet", tool, cwd=tmp_path)
+    command = tmp_path / "venv/bin" / tool
+    start = {
+        "uv": [command, "tool", "run", "--python", sys.executable, "--from", tree.wheel(), "verl-provision"],
+        "pipx": [command, "run", "--python", sys.executable, "--spec", tree.wheel(), "verl-provision"],
+    }[tool]
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "XDG_DATA_HOME": str(tmp_path / "data")}
+    if "PIP_CERT" in os.environ:
+        home["SSL_CERT_FILE"] = os.environ["PIP_CERT"]
+    said = run(*start, "explain", "--gpu", "H100", "--driver", "550", cwd=tmp_path, **home).stdout
+    assert "app-verl0.4-vllm0.8.5" in said
+    assert not (tmp_path / ".local/bin/verl-provision").exists()
 
 
 def test_the_collection_has_every_playbook_and_its_documentation(collection, tmp_path):
