@@ -66,7 +66,7 @@ _TOOLS = [
     "pciutils",
 ]
 ROOTFS = {  # name: (Debian release, packages)
-    "bookworm": ("bookworm", [*_TOOLS, "dbus-user-session", "libpam-systemd"]),  # as on any server
+    "bookworm": ("bookworm", _TOOLS),
     "trixie": ("trixie", _TOOLS),
     "bookworm-docker": ("bookworm", [*_TOOLS, "docker.io"]),
     "trixie-docker": ("trixie", [*_TOOLS, "docker.io", "docker-cli"]),

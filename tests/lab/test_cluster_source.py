@@ -36,7 +36,7 @@ def site(inventory, *arguments):
 
 
 def as_user(command, check=True):
-    line = f"XDG_RUNTIME_DIR=/run/user/$(id -u) {command}"
+    line = f"XDG_RUNTIME_DIR=/run/user/$(id -u) timeout 300 env {command}"
     return hosts.exec(NODE, f"su --login {USER} --command {shlex.quote(line)}", check=check)
 
 
@@ -55,6 +55,16 @@ def since():
 def tell():
     """What a failure has to show."""
     return hosts.exec(NODE, f"cat {UNIT}; journalctl --no-pager -n 60 _UID=$(id -u {USER})", check=False).out[-6000:]
+
+
+def test_without_a_user_manager_the_host_is_refused_with_what_brings_one(inventory):
+    run = site(inventory)
+    assert run.returncode != 0
+    host = report()["hosts"][NODE]
+    assert (host["state"], "cluster_service" in host["reason"]) == ("refused", True), host["reason"]
+    command = "apt-get install libpam-systemd dbus-user-session"
+    assert f"sudo {command}" in run.stdout, run.stdout[-4000:]
+    hosts.exec(NODE, f"apt-get -q update && DEBIAN_FRONTEND=noninteractive {command} -qy --no-install-recommends")
 
 
 def test_who_does_not_linger_is_refused_with_the_administrators_command(inventory):
@@ -91,13 +101,13 @@ def test_without_the_token_ray_refuses(inventory):
 def test_a_process_that_dies_is_mended_without_a_run(inventory):
     before = since()
     hosts.exec(NODE, "pkill -9 -x raylet")
-    until("systemd to have started Ray again", lambda: since() not in ("", "0", before), 120, every=1)
-    until("the node to be back", alive, 240, every=2)
+    until("systemd to have started Ray again", lambda: since() not in ("", "0", before), 300, every=1)
+    until("the node to be back", alive, 600, every=2)
 
 
 def test_it_is_there_after_a_reboot(inventory):
     hosts.reboot(NODE)
-    until("the node to be back", alive, 240, every=2)
+    until("the node to be back", alive, 600, every=2)
     run = site(inventory)
     assert run.returncode == 0, run.stdout[-6000:] + tell()
     assert "changed=0" in run.stdout, run.stdout[-6000:]
