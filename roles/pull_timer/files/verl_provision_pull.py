@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.parse
@@ -98,12 +99,12 @@ class Pull:
 
     # ---- the repository
 
-    def git(self, *words, check=True):
+    def git(self, *words, check=True, **environment):
         argv = ["git", "-C", self.tree, "-c", "core.hooksPath=/dev/null", *words]
         try:
             done = subprocess.run(
-                argv, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                timeout=GIT_TIMEOUT,
+                argv, env={**self.environment, **environment}, timeout=GIT_TIMEOUT,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             raise Stop("unfetched", UNFETCHED, "git %s: %s" % (words[0], redact(error))) from error
@@ -127,22 +128,22 @@ class Pull:
 
     def verify(self):
         """Refuse a commit that none of the allowed keys signed, and one that goes back behind what ran here before."""
-        # Whatever OpenPGP or X.509 keys lie about on this machine were not allowed by anybody.
-        only = [
-            "-c", "gpg.ssh.allowedSignersFile=" + self.want["allowed_signers"], "-c", "gpg.program=/bin/false",
-            "-c", "gpg.openpgp.program=/bin/false", "-c", "gpg.x509.program=/bin/false",
-            "-c", "gpg.ssh.program=ssh-keygen",
-        ]  # fmt: skip
+        only = ["-c", "gpg.ssh.allowedSignersFile=" + self.want["allowed_signers"], "-c", "gpg.ssh.program=ssh-keygen"]
         if os.path.isfile(self.want["revoked_keys"]):
             only += ["-c", "gpg.ssh.revocationFile=" + self.want["revoked_keys"]]
-        status, said = self.git(*only, "verify-commit", self.wanted, check=False)
+        with tempfile.TemporaryDirectory(prefix="verl-provision-pull-") as keyring:
+            # Whatever OpenPGP or X.509 keys lie about on this machine were not allowed by anybody.
+            program = "gpg" if self.keys_into(keyring) else "/bin/false"
+            only += ["-c", "gpg.x509.program=/bin/false"]
+            only += ["-c", "gpg.program=" + program, "-c", "gpg.openpgp.program=" + program]
+            status, said = self.git(*only, "verify-commit", self.wanted, check=False, GNUPGHOME=keyring)
         if status:
             raise Stop(
                 "refused", REFUSED,
                 "commit %s of %s isn't signed by an allowed key (%s). Nothing was run; %s stays. "
-                "Sign it with a key of %s: git commit --amend -S (gpg.format=ssh)"
+                "Sign it with a key of %s or %s: git commit --amend -S"
                 % (self.wanted[:12], redact(self.want["repository"]), " ".join(said.split())[-300:] or "no signature",
-                   (self.commit or "no commit")[:12], self.want["allowed_signers"]),
+                   (self.commit or "no commit")[:12], self.want["allowed_signers"], self.want["openpgp_keys"]),
             )  # fmt: skip
         if self.commit and not self.want["allow_rewind"]:
             status, _ = self.git("merge-base", "--is-ancestor", self.commit, self.wanted, check=False)
@@ -153,6 +154,18 @@ class Pull:
                     "Nothing was run. Put a new commit on top, or set pull_timer_allow_rewind"
                     % (self.wanted[:12], self.commit[:12]),
                 )  # fmt: skip
+
+    def keys_into(self, keyring):
+        """Make a keyring of the OpenPGP keys that are allowed and of no other; whether there are any."""
+        path = self.want["openpgp_keys"]
+        if not os.path.isfile(path) or not os.path.getsize(path):
+            return False
+        argv = ["gpg", "--homedir", keyring, "--batch", "--quiet", "--no-autostart", "--import", path]
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode:
+            said = " ".join(done.stdout.decode("utf-8", "replace").split())[-300:]
+            raise Stop("broken", BROKEN, "gpg can't import %s: %s" % (path, said))
+        return True
 
     def check_out(self):
         """The tree is the verified commit and nothing else."""

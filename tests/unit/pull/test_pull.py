@@ -110,6 +110,7 @@ class Fleet:
             "state_dir": str(place / "state"),
             "allowed_signers": str(place / "allowed"),
             "revoked_keys": str(place / "revoked"),
+            "openpgp_keys": str(place / "openpgp"),
             "ansible_playbook": str(self.playbook),
         }
         self.settings["report"]["pause"] = 0.01
@@ -227,6 +228,35 @@ def test_an_openpgp_signature_is_nobodys_whatever_the_keyring_of_the_machine_hol
     fleet.git("update-ref", "refs/heads/main", fleet.git("hash-object", "-t", "commit", "-w", str(path)))
     fleet.git("verify-commit", "main")  # as an unhardened git sees it
     assert fleet.pull()[0] == REFUSED
+
+
+def openpgp_key(home):
+    """A new OpenPGP key in a home of its own; its public part."""
+    home.mkdir(mode=0o700)
+    gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet"]
+    subprocess.run(
+        [*gpg, "--passphrase", "", "--pinentry-mode", "loopback", "--quick-generate-key", "ops@example.org", "ed25519"],
+        check=True,
+        capture_output=True,
+    )
+    return subprocess.run([*gpg, "--armor", "--export"], check=True, capture_output=True, text=True).stdout
+
+
+def test_an_openpgp_key_that_is_allowed_signs_and_no_other(fleet, monkeypatch, tmp_path):
+    homes = {name: tmp_path / f"gpg-{name}" for name in ("forge", "other")}
+    keys = {name: openpgp_key(home) for name, home in homes.items()}
+    (fleet.place / "openpgp").write_text(keys["forge"])
+    for name, expected in (("other", REFUSED), ("forge", 0)):
+        monkeypatch.setenv("GNUPGHOME", str(homes[name]))  # the script must not care for this one
+        fleet.commit(name, signer=None)
+        fleet.git("-c", "user.signingKey=ops@example.org", "commit", "--quiet", "--amend", "-S", "-m", name)
+        fleet.git("verify-commit", "HEAD")
+        assert fleet.pull()[0] == expected
+        subprocess.run(["gpgconf", "--kill", "all"], check=True)
+    assert fleet.trees() == ["forge"]
+    monkeypatch.setenv("GNUPGHOME", str(homes["forge"]))
+    (fleet.place / "openpgp").write_text(keys["other"])
+    assert fleet.pull()[0] == REFUSED, "the key was taken back"
 
 
 def test_an_old_signed_commit_does_not_come_back(fleet):
