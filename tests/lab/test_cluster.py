@@ -45,7 +45,7 @@ def inventory(tmp_path_factory):
     """The group `cluster`, beside the lab's inventory."""
     path = tmp_path_factory.mktemp("cluster") / "cluster.yml"
     group = {"hosts": dict.fromkeys(NODES), "vars": {"verl_image": IMAGE}}
-    path.write_text(yaml.safe_dump({"all": {"children": {"cluster": group}}}))
+    path.write_text(yaml.safe_dump({"all": {"children": {"cluster": group}}}, sort_keys=False))
     return path
 
 
