@@ -196,22 +196,29 @@ def test_the_head_restarts_and_the_workers_join_again():
     ray_is_whole("the workers to have joined again")
 
 
-def test_a_running_job_survives_ten_runs(inventory):
-    started = {name: hosts.exec(name, "docker inspect -f '{{.State.StartedAt}}' verl-ray").out for name in NODES}
+@pytest.fixture
+def survivor():
+    """A job on all nodes; whatever becomes of the test, it is gone before the next one."""
+    job = "docker exec verl-ray ray job {} --address http://127.0.0.1:8265 survivor"
     submit(3600, "--no-wait", "--submission-id", "survivor")
     until("the job to hold all nodes", lambda: all(busy(name) for name in NODES), LONG, every=1)
+    yield job
+    hosts.exec(HEAD, job.format("stop"), check=False)
+    until("the job to end", lambda: not any(busy(name) for name in NODES), JOINS, every=1)
+
+
+def test_a_running_job_survives_ten_runs(inventory, survivor):
+    since = "docker inspect -f '{{.State.StartedAt}}' verl-ray"
+    started = {name: hosts.exec(name, since).out for name in NODES}
     for _ in range(10):
-        run = site(inventory, "-e", "ray_cluster_env={'NCCL_DEBUG': 'INFO'}")  # a change that would restart Ray
-        well(run)
+        # A change that would restart Ray.
+        run = well(site(inventory, "-e", json.dumps({"ray_cluster_env": {"NCCL_DEBUG": "INFO"}})))
         assert run.stdout.count("changed=0") == len(NODES), run.stdout[-3000:]
         deferred = report()["hosts"][HEAD]["plan"]["deferred"]
         assert any(item["step"] == "ray_cluster" for item in deferred), deferred
-    said = hosts.exec(HEAD, "docker exec verl-ray ray job status --address http://127.0.0.1:8265 survivor").out
+    said = hosts.exec(HEAD, survivor.format("status")).out
     assert "RUNNING" in said, said + tell()
-    now = {name: hosts.exec(name, "docker inspect -f '{{.State.StartedAt}}' verl-ray").out for name in NODES}
-    assert now == started
-    hosts.exec(HEAD, "docker exec verl-ray ray job stop --address http://127.0.0.1:8265 survivor")
-    until("the job to end", lambda: not any(busy(name) for name in NODES), JOINS, every=1)
+    assert {name: hosts.exec(name, since).out for name in NODES} == started
 
 
 def test_a_port_that_a_firewall_drops_is_named_with_the_node(inventory):
