@@ -7,6 +7,7 @@ import hashlib
 import json
 
 import pytest
+import yaml
 
 from lab import hosts, settings
 from tests.lab.fleet import play, report
@@ -20,14 +21,16 @@ PREFIX = "/home/alice/verl"
 
 
 @pytest.fixture(scope="module")
-def site():
+def site(tmp_path_factory):
     """A site's mirror with a micromamba in it, and the catalog's overlay that pins that one."""
     with mirror() as server:
         server.files[PATH] = CONDA.encode()
         pinned = {"arch": "x86_64", "url": f"https://downloads.example{PATH}", "member": None,
                   "sha256": hashlib.sha256(CONDA.encode()).hexdigest()}  # fmt: skip
         manager = {"name": "micromamba", "version": "2.9.0-0", "downloads": [pinned]}
-        yield server, [str(settings.OVERLAY), {"managers": [manager]}]
+        overlay = tmp_path_factory.mktemp("catalog") / "own.yml"
+        overlay.write_text(yaml.safe_dump({"managers": [manager]}))
+        yield server, [str(settings.OVERLAY), str(overlay)]
 
 
 def run(name, site, **wishes):
