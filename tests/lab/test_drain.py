@@ -56,11 +56,12 @@ def test_a_host_that_can_t_be_drained_is_not_touched(log):
 
 
 def test_the_next_run_drains_it_restarts_docker_and_takes_it_back(log):
-    docker = daemon()
+    docker, ours = daemon(), container()
     rc, host, said = run(log, docker_engine_manage_daemon_json=LOGS)
     assert (rc, host["state"]) == (0, "verified")
     assert said == [f"before {HOST} disruption restart", f"after {HOST} disruption done"]
     assert daemon() != docker
+    assert container().split()[0] == ours.split()[0]  # the same one, started again
     assert run(log, docker_engine_manage_daemon_json=LOGS)[2] == []
 
 

@@ -685,6 +685,12 @@ def training_container(planner: Planner, image: dict[str, Any], checkout: dict[s
     planner.out.container = args
     planner.out.content["image"] = reference
     reason = _container_reason(planner, key)
+    effect = planner.out.steps.get("disruption")
+    if not reason and effect and effect["args"]["action"] == disruption.RESTART:
+        reason = f"the container {wishes.container} ends with the restart of Docker"
+        planner.add("training_container", reason, args)  # started again; nothing more is disturbed than is already
+        planner.out.steps["training_container"]["key"] = key
+        return
     if not reason:
         return
     if planner.blocked:

@@ -141,7 +141,8 @@ def test_both_ways_to_ask_for_gpus_have_one_key():
     assert busy["steps"]["training_container"]["key"] == idle["steps"]["training_container"]["key"]
     facts = settle(without_toolkit(running=OTHER), busy)
     facts["engines"]["docker"]["running"] = []
-    assert "training_container" not in plan(facts)["steps"]
+    step = plan(facts)["steps"]["training_container"]  # the same one again, after the restart that --gpus waited for
+    assert (step["key"], step["disruption"]) == (idle["steps"]["training_container"]["key"], "none")
 
 
 def test_disruption_allowed_restarts_a_busy_host():
@@ -279,6 +280,17 @@ def test_our_container_is_recreated_only_while_nothing_runs_in_it():
     assert busy["deferred"][0]["step"] == "training_container"
     assert "python3 train.py" in busy["deferred"][0]["because"]
     assert "training_container" in plan(running("python3"), settings=settings, allow_disruption=True)["steps"]
+
+
+def test_our_idle_container_is_started_again_after_a_restart_of_docker():
+    facts = running()
+    settings = {"docker_engine": {"docker_engine_manage_daemon_json": {"log-driver": "local"}}}
+    steps = plan(facts, settings=settings)["steps"]
+    assert steps["disruption"]["args"]["action"] == "restart"
+    assert steps["training_container"]["disruption"] == "none"
+    assert "ends with the restart of Docker" in steps["training_container"]["reason"]
+    mirrors = {"docker_engine": {"docker_engine_manage_daemon_json": {"registry-mirrors": ["https://m.example"]}}}
+    assert "training_container" not in plan(facts, settings=mirrors)["steps"]
 
 
 def test_code_is_not_moved_under_a_running_job():
