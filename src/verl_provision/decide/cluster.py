@@ -19,6 +19,7 @@ TOKENS = "2.52"  # the first Ray that asks for a token
 HEAD, WORKER = "head", "worker"
 SHARE = 30  # of the host's memory: what Ray gives its object store, and the role the container's /dev/shm
 STORE_MAX_MB = 190_000  # Ray's own limit, 200 GB
+STORE_MIN_MB = 100  # Ray refuses less than 75
 
 
 def add(
@@ -306,6 +307,8 @@ class Node:
             if not total or not shm:
                 return 0, 0
             store = min(shm * 9 // 10, total * SHARE // 100, STORE_MAX_MB)
+            if store < STORE_MIN_MB:
+                return 0, 0  # Ray then keeps its objects in /tmp
             return store, total * 9 // 10 - store
         if not total:
             return 0, 0

@@ -246,6 +246,12 @@ def test_source_environments_run_ray_without_an_engine():
     assert "ray_token" not in fleet["hosts"]["gpu-2"]["steps"]["verl_shell"]["args"]
 
 
+def test_a_shm_too_small_for_ray_is_left_to_ray():
+    """64 MB, as in a container: Ray 2.60 ends with `the minimum allowed is 78643200 bytes`."""
+    for step in steps(fleet_of(sources(shm={"size_mb": 64}))).values():
+        assert (step["args"]["object_store_mb"], step["args"]["memory_mb"]) == (0, 0)
+
+
 def test_after_it_no_step_is_left_of_source_environments_either():
     machines = sources()
     fleet = fleet_of(built(machines, fleet_of(machines)))
