@@ -284,6 +284,7 @@ import re
 import sys
 import time
 import traceback
+import urllib.parse
 import uuid
 
 from ansible.module_utils.basic import AnsibleModule
@@ -312,12 +313,12 @@ ARGUMENTS = {
         "default": "auto",
     },
     "manager_download": {"type": "dict", "default": {}},
-    "downloads_mirror": {"type": "str", "default": "", "no_log": True},
-    "conda_channel": {"type": "str", "default": "", "no_log": True},
+    # An address that holds a login is known by ADDRESSES; only the login is hidden, so that messages can say where.
+    "downloads_mirror": {"type": "str", "default": ""},
+    "conda_channel": {"type": "str", "default": ""},
     "torch": {"type": "str", "default": ""},
-    # An index address may hold a password: it's never logged, and messages only name its host.
-    "torch_index": {"type": "str", "default": "", "no_log": True},
-    "pypi_index": {"type": "str", "default": "", "no_log": True},
+    "torch_index": {"type": "str", "default": ""},
+    "pypi_index": {"type": "str", "default": ""},
     "pip_cache_dir": {"type": "str", "default": ""},
     "engine": {"type": "str", "choices": ["vllm", "sglang", "none"], "default": "none"},
     "trainer": {"type": "str", "choices": ["fsdp", "megatron"], "default": "fsdp"},
@@ -335,6 +336,16 @@ ARGUMENTS = {
     "build_id": {"type": "str", "default": ""},
     "wait_seconds": {"type": "int", "default": 10},
 }
+ADDRESSES = ("downloads_mirror", "conda_channel", "torch_index", "pypi_index")
+
+
+def hide_logins(module):
+    """Keep the logins in addresses out of all that the module says; the addresses stay."""
+    for name in ADDRESSES:
+        login = re.search(r"://([^/\s]+)@", module.params[name])
+        if login:
+            module.no_log_values.add(login.group(1))
+            module.no_log_values.add(urllib.parse.unquote(login.group(1).partition(":")[2]) or login.group(1))
 
 
 def failed(failure, env):
@@ -503,6 +514,7 @@ def rehearse(options, env):
 
 def main():
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    hide_logins(module)
     proxy.use(module)
     options = dict(module.params)
     options["own_python"] = sys.executable

@@ -195,3 +195,13 @@ def test_the_builder_refuses_a_wrong_sha256_as_well(host, tmp_path):
 def test_an_address_that_answers_nothing_is_named(bare, tmp_path):
     with pytest.raises(BuildFailure, match="can't be fetched"):
         managers.fetch((tmp_path / "nothing").as_uri(), str(tmp_path / "target"))
+
+
+def test_a_download_that_fails_is_named_by_its_address_and_without_its_login(host):
+    download = {"name": "micromamba", "version": "2", "url": "https://downloads.example/own/micromamba", "sha256": "0"}
+    given = {"manager": "micromamba", "manager_download": download, "python": "", "python_version": "3.11"}
+    result = host.run(**given, downloads_mirror="http://127.0.0.1:1")
+    assert "http://127.0.0.1:1/own/micromamba can't be fetched" in result["msg"]
+    result = host.run(**given, downloads_mirror="http://me:s3cret@127.0.0.1:1")
+    assert "127.0.0.1:1/own/micromamba can't be fetched" in result["msg"]
+    assert "s3cret" not in json.dumps(result)
