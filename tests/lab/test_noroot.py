@@ -134,8 +134,10 @@ def test_apptainer_where_there_are_no_subordinate_ids(fresh):
 def test_rootless_docker_is_taken_first(fresh):
     """The user's own, set up by Docker's tool; its toolkit runtime is in the user's daemon.json."""
     set_up = f"""
-        export PATH=/usr/share/docker.io/contrib:$PATH XDG_RUNTIME_DIR=/run/user/$(id -u)
-        mkdir -p ~/.config/docker
+        mkdir -p ~/bin ~/.config/docker
+        # Docker's tool wants its client beside it; Debian has the two in different folders.
+        ln -s /usr/share/docker.io/contrib/dockerd-rootless*.sh /usr/bin/docker ~/bin
+        export PATH=$HOME/bin:$PATH XDG_RUNTIME_DIR=/run/user/$(id -u)
         echo '{{"insecure-registries": ["{network.registry()}"]}}' > ~/.config/docker/daemon.json
         nvidia-ctk runtime configure --runtime=docker --config=$HOME/.config/docker/daemon.json
         dockerd-rootless-setuptool.sh install --skip-iptables
