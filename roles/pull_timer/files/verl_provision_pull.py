@@ -210,16 +210,26 @@ class Pull:
         argv += ["-e", json.dumps({"run_report_directory": self.reports})]
         argv += [*self.want["arguments"], self.want["playbook"]]
         before = self.newest(become, environment)
-        child = subprocess.Popen(
-            argv, cwd=self.tree, env=environment, stdin=subprocess.DEVNULL, preexec_fn=become, start_new_session=True,
-            pass_fds=[self.lock.fileno()],  # a playbook whose parent was killed still keeps others out
-        )  # fmt: skip
+
+        def begin():
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            if become:
+                become()
+
+        child = None
         try:
+            with held_back(signal.SIGTERM):  # or it would leave a child that nobody knows
+                child = subprocess.Popen(
+                    argv, cwd=self.tree, env=environment, stdin=subprocess.DEVNULL, preexec_fn=begin,
+                    start_new_session=True,
+                    pass_fds=[self.lock.fileno()],  # a playbook whose parent was killed still keeps others out
+                )  # fmt: skip
             status = child.wait()
         except BaseException:
-            with contextlib.suppress(OSError):
-                os.killpg(child.pid, signal.SIGTERM)
-            child.wait()
+            if child:
+                with contextlib.suppress(OSError):
+                    os.killpg(child.pid, signal.SIGTERM)
+                child.wait()
             raise
         after = self.newest(become, environment)
         self.report = after if after and after != before else None
@@ -311,6 +321,16 @@ def put(path, text, mode):
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         stream.write(text)
     os.replace(aside, path)
+
+
+@contextlib.contextmanager
+def held_back(number):
+    """A signal waits until this is over."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
 
 
 def stopped(number, frame):
