@@ -135,7 +135,8 @@ def files_with_canary(name):
         name,
         "find / -xdev \\( -path /proc -o -path /sys -o -path /var/lib/docker -o -path /var/cache/lab-pip \\) -prune -o "
         f"-type f -print0 | xargs -0 grep -laF {forms} 2>/dev/null; "
-        f"grep -rlaF --exclude-dir=whole-proc {forms} /run /tmp /dev/shm /var/lib/docker/containers /etc 2>/dev/null; true",
+        f"grep -rlaF --exclude-dir=whole-proc {forms} /run /tmp /dev/shm /var/lib/docker/containers /etc 2>/dev/null; "
+        "true",
     ).out
     return set(found.split())
 
