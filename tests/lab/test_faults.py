@@ -85,7 +85,7 @@ class Scene:
 
     def without_image(self) -> None:
         """Take away container and image, down to the layers that the other image has too."""
-        hosts.exec(HOST, "docker rm --force verl; docker images -q '*/verlai/verl:vllm*' | xargs -r docker rmi --force")
+        hosts.exec(HOST, "docker rm --force verl; docker images -q 'verlai/verl:vllm*' | xargs -r docker rmi --force")
 
     def without_toolkit(self) -> None:
         """Take away the toolkit's packages and the notes of what was done."""
