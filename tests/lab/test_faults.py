@@ -338,7 +338,11 @@ def test_host_takes_the_connection_and_hangs(scene, recorded):
         done = play("playbooks/plan.yml", "--limit", f"{HOST},{OTHER}", *scene.arguments(verl_look_timeout=30))
         host, other = (report()["hosts"][name] for name in (HOST, OTHER))
     finally:
-        hosts.exec(HOST, "pkill -KILL -u ops -x sleep; cp /tmp/sshd_config /etc/ssh/sshd_config; systemctl restart ssh")
+        # The sessions that hang would be used again: Ansible keeps its connections for a while.
+        mend = (
+            "pkill -KILL -u ops -x sleep; pkill -KILL sshd-session; cp /tmp/sshd_config /etc/ssh; systemctl restart ssh"
+        )
+        hosts.exec(HOST, mend)
     assert done.returncode != 0
     assert host["state"] == "failed"
     assert other["state"] == "planned", other["reason"]

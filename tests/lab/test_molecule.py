@@ -10,7 +10,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
-LONG = {"image_mirror", "pull_timer"}  # a whole image is copied; Ansible is installed on a host
+LONG = {
+    "image_mirror",
+    "pull_timer",
+    "ray_cluster",
+}  # an image is copied; Ansible is installed; Ray starts and restarts
 pytestmark = pytest.mark.lab
 
 
