@@ -189,6 +189,14 @@ def test_a_process_that_dies_is_mended_without_a_run():
     ray_is_whole()
 
 
+def test_a_worker_that_reboots_is_back_without_a_run():
+    before = ids("spare")
+    hosts.reboot("spare")
+    until("Ray to have another node there", lambda: ids("spare") - before, LONG, every=2)
+    ray_is_whole()
+    assert not open_port("cpu", 6380, target="spare")  # the fence is up again, too
+
+
 def test_the_head_restarts_and_the_workers_join_again():
     before = ids(HEAD)
     hosts.exec(HEAD, "docker restart verl-ray")
