@@ -27,7 +27,7 @@ RECORD = ROOT / "docs/faults.json"
 MID_PULL = 60_000_000  # bytes of an image of 570 MB
 KEEPER = "verlai/verl:sgl0512.latest"  # shares the big layers with what is planned here
 SEED = int(os.environ.get("VERL_FAULTS_SEED", "20261125"))
-KILLS = [random.Random(SEED).uniform(3, 40) for _ in range(5)]  # seconds; a whole run takes longer
+KILLS = [random.Random(SEED).uniform(2, 20) for _ in range(5)]  # seconds; a whole run takes longer
 OURS = "/home/ops/verl/src/notes-of-the-user.txt"
 TEN_KEYS = {
     "log-driver": "json-file",
@@ -38,7 +38,7 @@ TEN_KEYS = {
     "shutdown-timeout": 20,
     "debug": False,
     "default-shm-size": "128M",
-    "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 65536, "Hard": 65536}},
+    "max-download-attempts": 4,
     "default-address-pools": [{"base": "10.200.0.0/16", "size": 24}],
 }
 
