@@ -160,7 +160,7 @@ def plan(hostvars: Mapping[str, Mapping], run: dict[str, Any]) -> dict[str, Any]
         looked = hostvars[name].get("__verl_facts") or {}
         if looked.get("facts") is None:
             state = "unreachable" if looked.get("unreachable") else "failed"
-            unlooked[name] = {"state": state, "reason": str(looked.get("msg") or "no facts came back").strip()}
+            unlooked[name] = {"state": state, "reason": not_looked(name, looked)}
             del inputs[name]
             continue
         inputs[name]["facts"] = to_plain(looked["facts"])
@@ -180,6 +180,18 @@ def plan(hostvars: Mapping[str, Mapping], run: dict[str, Any]) -> dict[str, Any]
     fleet["disturbed"] = rolling.disturbed(fleet["hosts"])
     fleet["drained"] = [name for name, host in inputs.items() if fleet["hosts"][name]["ok"] and drained(host)]
     return fleet
+
+
+def not_looked(name: str, looked: Mapping[str, Any]) -> str:
+    """Why a host gave no facts."""
+    hung = looked.get("timedout")
+    if hung:
+        return (
+            f"found no facts within {hung.get('period')} s (verl_look_timeout): the host takes the connection, and "
+            f"then something hangs. Next: ssh to {name} and see what (ps, df); end it, and run again. A host that "
+            "is only slow gets a larger verl_look_timeout"
+        )
+    return str(looked.get("msg") or "no facts came back").strip()
 
 
 def drained(host: dict[str, Any]) -> bool:

@@ -345,6 +345,7 @@ def test_host_takes_the_connection_and_hangs(scene, recorded):
         hosts.exec(HOST, mend)
     assert done.returncode != 0
     assert host["state"] == "failed"
+    assert "within 30 s" in host["reason"]
     assert other["state"] == "planned", other["reason"]
     scene.converges()
     recorded(FAULTS[11], "sshd's ForceCommand sleeps for an hour; verl_look_timeout is 30",

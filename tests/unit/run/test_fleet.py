@@ -105,6 +105,13 @@ def test_role_variables_of_the_user_are_settings_by_role():
     }
 
 
+def test_a_host_that_hangs_is_told_with_its_deadline_and_what_to_do():
+    looked = {"failed": True, "msg": "Task failed: Timed out after 120 second(s).", "timedout": {"period": 120}}
+    said = fleet.not_looked("gpu-1", looked)
+    assert "within 120 s" in said and "verl_look_timeout" in said and "ssh to gpu-1" in said
+    assert fleet.not_looked("gpu-1", {"msg": " no route to host\n"}) == "no route to host"
+
+
 def test_unreachable_and_broken_hosts_are_set_apart_and_the_rest_is_planned():
     hostvars = {
         "gone": {"__verl_facts": {"unreachable": True, "msg": "no route to host"}},
