@@ -27,7 +27,8 @@ RECORD = ROOT / "docs/faults.json"
 MID_PULL = 60_000_000  # bytes of an image of 570 MB
 KEEPER = "verlai/verl:sgl0512.latest"  # shares the big layers with what is planned here
 SEED = int(os.environ.get("VERL_FAULTS_SEED", "20261125"))
-KILLS = [random.Random(SEED).uniform(2, 20) for _ in range(5)]  # seconds; a whole run takes longer
+_MOMENT = random.Random(SEED)
+KILLS = [_MOMENT.uniform(2, 25) for _ in range(5)]  # seconds; a whole run takes longer
 OURS = "/home/ops/verl/src/notes-of-the-user.txt"
 TEN_KEYS = {
     "log-driver": "json-file",
