@@ -42,7 +42,8 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, default=1000)
     args = parser.parse_args()
     fleet.prepare()
-    fleet.base(f"pgrep -f -- '-p {fleet.PLAIN_PORT}' || setsid {fleet.SSHD} -p {fleet.PLAIN_PORT} >/dev/null 2>&1 &")
+    server = f"{fleet.SSHD} -p {fleet.PLAIN_PORT}"
+    fleet.base(f"pgrep -f '^{server}' || setsid {server} >/dev/null 2>&1 &")  # not the shell that has it in its words
     inventory = fleet.lay(fleet.BUILD / "memory.yml", fleet.hosts_of(fleet.members(args.hosts, fleet.PLAIN_PORT)))
     harness.about(
         f"Memory of the controller, {args.hosts} probe-only hosts", "PSS of every process of the run, sampled"
