@@ -24,7 +24,8 @@ options:
   step:
     description:
       - The step, named as its role; or V(verification), V(facts) for the hosts that may be looked at, V(unwell) for
-        those that fail the run, V(pull_hold) and V(pull_release) for those in pull mode on which something is done.
+        those that fail the run, V(drained) for those that an earlier run left drained, V(pull_hold) and
+        V(pull_release) for those in pull mode on which something is done.
     type: str
     required: true
   check_mode:

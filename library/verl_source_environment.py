@@ -313,7 +313,7 @@ ARGUMENTS = {
         "default": "auto",
     },
     "manager_download": {"type": "dict", "default": {}},
-    # An address that holds a login is known by ADDRESSES; only the login is hidden, so that messages can say where.
+    # Not no_log: messages say where something came from. `hide_logins` keeps a login in it out of them.
     "downloads_mirror": {"type": "str", "default": ""},
     "conda_channel": {"type": "str", "default": ""},
     "torch": {"type": "str", "default": ""},

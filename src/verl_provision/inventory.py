@@ -11,8 +11,6 @@ from verl_provision.wishes import Error
 CLUSTER = "cluster"
 # What has to be one and the same on all hosts that train together.
 SHARED = ("verl_version", "verl_engine", "verl_trainer", "verl_image", "verl_commit")
-# What a run has once, whatever its hosts.
-FLEET = rolling.WISHES
 LOCAL = ("local", "community.docker.docker", "docker", "podman")
 
 
@@ -141,7 +139,7 @@ def _disagreements(members: list[str], hosts: dict[str, dict[str, Any]]) -> list
 def _contradictions(hosts: dict[str, dict[str, Any]]) -> list[Error]:
     """What a run has once, and two of its hosts say differently; a host whose own value is refused isn't asked."""
     errors = []
-    for wish in FLEET:
+    for wish in rolling.WISHES:
         said: dict[str, list[str]] = {}
         for name, host in hosts.items():
             if all(error["variable"] != wish for error in host["wish_errors"]):

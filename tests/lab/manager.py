@@ -3,8 +3,9 @@
 from tests.lab.fleet import ROOT
 
 # It makes an environment with the host's Python, and takes only what conda documents (conda_interface.py).
-PROGRAM = (
-    (ROOT / "tests/unit/source_environment/conda_interface.py").read_text()
+CONDA = (
+    "#!/usr/bin/python3\n"
+    + (ROOT / "tests/unit/source_environment/conda_interface.py").read_text()
     + """
 if __name__ == "__main__":
     import os, subprocess, sys
@@ -15,4 +16,3 @@ if __name__ == "__main__":
     os.mkdir(given.prefix + "/conda-meta")
 """
 )
-CONDA = f"#!/usr/bin/python3\n{PROGRAM}"

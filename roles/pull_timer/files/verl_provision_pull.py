@@ -35,6 +35,7 @@ place, keep = sys.argv[1], int(sys.argv[2])
 with open(os.path.join(place, "latest", "report.json"), encoding="utf-8") as stream:
     sys.stdout.write(stream.read(16 << 20))
 for name in sorted(name for name in os.listdir(place) if name[:1].isdigit())[:-keep]:
+    # What can't be cleared away now is tried again by the next run.
     shutil.rmtree(os.path.join(place, name), ignore_errors=True)
 """
 

@@ -357,6 +357,22 @@ FIXES = {
 }
 
 
+def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+    """What the stamp of a node says otherwise than the head's, in words: what a run has checked out or built itself.
+
+    The plan has compared what was there before it. Of Python the minor release counts, as for Ray.
+    """
+    found = []
+    names = dict(FACETS)
+    for name, what in (("verl_version", "verl"), *((name, names[name]) for name in ("commit", "ray", "python"))):
+        own, heads = text(mapping(here).get(name)), text(mapping(there).get(name))
+        if name == "python":
+            own, heads = (value and versions.minor(value) for value in (own, heads))
+        if own and heads and own != heads:
+            found.append(f"{what} {own}, the head has {heads}")
+    return found
+
+
 # ---- the cluster as a whole, over plain data: asked again when preflight has resolved tags
 
 

@@ -373,3 +373,19 @@ def test_level_train_on_the_head_goes_through_ray():
     assert held["key"] != head["key"], "what passes without Ray says nothing of it"
     smaller = fleet_of(three(), wishes={name: {"verl_verify_level": "gpu"} for name in NAMES})
     assert "cluster" not in smaller["hosts"]["gpu-1"]["verification"]["expected"]
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "found"),
+    [
+        ({"commit": "a" * 40}, {"commit": "b" * 40}, [f"verl at commit {'a' * 40}, the head has {'b' * 40}"]),
+        ({"verl_version": "0.9.0"}, {"verl_version": "0.9.1"}, ["verl 0.9.0, the head has 0.9.1"]),
+        ({"python": "3.11.2", "ray": "2.52.0"}, {"python": "3.12.3", "ray": "2.52.1"},
+         ["Ray 2.52.0, the head has 2.52.1", "Python 3.11, the head has 3.12"]),
+        ({"python": "3.11.2", "ray": "2.52.0"}, {"python": "3.11.9", "ray": "2.52.0"}, []),
+        ({"ray": None}, {"ray": "2.52.0"}, []),
+        ({}, {"commit": "b" * 40}, []),
+    ],
+)  # fmt: skip
+def test_a_node_whose_stamp_says_something_else_than_the_heads(here, there, found):
+    assert cluster.differences(here, there) == found
