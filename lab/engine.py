@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +33,15 @@ def client() -> docker.DockerClient:
     if not running():
         _start()
     return docker.from_env(timeout=600)
+
+
+def current(name: str, key: Callable[[], str]) -> bool:
+    """Tell whether a container runs, and was made from what it would be made from today."""
+    try:
+        container = client().containers.get(name)
+    except docker.errors.NotFound:
+        return False
+    return container.status == "running" and container.labels.get(settings.KEY) == key()
 
 
 def _start() -> None:

@@ -8,7 +8,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from lab import engine, keys, machine, network, settings
+from lab import cache, engine, keys, machine, network, settings
 from lab.build import gpu, toolkit
 from lab.topology import Host
 
@@ -63,8 +63,8 @@ def _tree(root: Path, host: Host) -> None:
     if machine.ca_bundle():
         _write(root, "etc/ssl/certs/ca-certificates.crt", machine.ca_bundle().read_text())
     web = network.web_address()
-    cache = {} if host.machine else {"cache-dir": PIP_CACHE}
-    _write(root, "etc/pip.conf", machine.pip_conf(**_with_host(web), **cache))
+    kept = {} if host.machine else {"cache-dir": PIP_CACHE}
+    _write(root, "etc/pip.conf", machine.pip_conf(**_with_host(web), **kept))
     _write(root, "etc/apt/apt.conf.d/80lab", 'Acquire::Check-Valid-Until "false";\nAcquire::Languages "none";\n')
     _probes(root, host)
     if host.machine:
@@ -109,6 +109,13 @@ def _with_host(web: str) -> dict[str, str]:
     """Let pip trust the lab's plain-http web server, beside the hosts that the machine already trusts."""
     trusted = machine.pip_settings().get("trusted-host", "")
     return {"trusted-host": f"{trusted} {web}".strip()}
+
+
+def digest(host: Host) -> str:
+    """Hash all that makes a host what it is when it comes up, this lab's SSH key and addresses included."""
+    with tempfile.TemporaryDirectory() as folder:
+        _tree(Path(folder), host)
+        return cache.digest_of(repr(host), SETUP, ADMINISTRATOR, Path(folder))
 
 
 def archive(host: Host) -> bytes:

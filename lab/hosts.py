@@ -57,16 +57,26 @@ def host_config(volumes: dict[str, dict[str, str]], **more: object) -> dict:
     return config | {"MaskedPaths": [], "ReadonlyPaths": []}
 
 
-def create(host: Host) -> None:
-    """Make a host's container and start it; `wait` says when it's ready."""
+def key(host: Host) -> str:
+    """Say what a host is made from: where that changed, `up` makes it anew."""
+    return cache.digest_of(rootfs.image(host.rootfs), _volumes(host), hostfiles.digest(host))
+
+
+def _volumes(host: Host) -> dict[str, dict[str, str]]:
     volumes = {}
     if host.machine:
         volumes[f"{host.container}-docker"] = {"bind": "/var/lib/docker", "mode": "rw"}
     if host.no_root:
         volumes[f"{host.container}-home"] = {"bind": "/home", "mode": "rw"}  # overlays don't stack on an overlay
     if not host.machine:
-        settings.PIP_CACHE.mkdir(parents=True, exist_ok=True)
         volumes[str(settings.PIP_CACHE)] = {"bind": hostfiles.PIP_CACHE, "mode": "rw"}
+    return volumes
+
+
+def create(host: Host) -> None:
+    """Make a host's container and start it; `wait` says when it's ready."""
+    settings.PIP_CACHE.mkdir(parents=True, exist_ok=True)
+    volumes = _volumes(host)
     client = engine.client()
     for volume in volumes:
         if not volume.startswith("/"):
@@ -78,7 +88,7 @@ def create(host: Host) -> None:
             ["/lib/systemd/systemd"],
             name=host.container,
             hostname=host.name,
-            labels=settings.OURS,
+            labels={**settings.OURS, settings.KEY: key(host)},
             stop_signal="SIGRTMIN+3",
             host_config=host_config(
                 volumes,

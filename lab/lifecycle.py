@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import docker
 
@@ -39,7 +40,8 @@ def up(names: list[str]) -> None:
     chosen = _chosen(names)
     with ThreadPoolExecutor(8) as pool:
         with cache.locked():
-            engine.client()
+            if not engine.running():
+                _clear(pool, settings.LABEL)  # Docker starts again what was killed with it: used hosts, nobody's now
             with ThreadPoolExecutor(3) as builders:  # a build keeps a core busy, or waits for a download
                 build(builders, chosen)
             built = time.monotonic()
@@ -58,24 +60,29 @@ def up(names: list[str]) -> None:
 
 
 def _start(pool: ThreadPoolExecutor, chosen: list[topology.Host]) -> None:
-    running = {container.name for container in engine.client().containers.list()}
+    running = _running()
     _all(
         pool,
-        *((_fresh, host) for host in chosen if host.container not in running),
-        (_serve, topology.REGISTRY, services.registry_key(), services.start_registry),
-        (_serve, topology.WEB, services.web_key(), services.start_web),
+        *((_fresh, host) for host in chosen if host not in running),
+        (_serve, topology.REGISTRY, services.registry_key, services.start_registry),
+        (_serve, topology.WEB, services.web_key, services.start_web),
     )
     services.wait()
     _all(pool, *((hosts.wait, host) for host in chosen))
-    inventory.write([host for host in topology.HOSTS.values() if host in chosen or host.container in running])
+    inventory.write([host for host in topology.HOSTS.values() if host in chosen or host in running])
+
+
+def _running() -> set[topology.Host]:
+    """Find the hosts that run and are what they would be today: after a lab of another cache, the SSH key isn't."""
+    return {host for host in topology.HOSTS.values() if engine.current(host.container, partial(hosts.key, host))}
 
 
 def forget(name: str) -> None:
     """Take one host out of the lab that is up, and out of its inventory."""
     with cache.locked_lab():
         hosts.remove(topology.HOSTS[name])
-        running = {container.name for container in engine.client().containers.list()}
-        inventory.write([host for host in topology.HOSTS.values() if host.container in running])
+        running = _running()
+        inventory.write([host for host in topology.HOSTS.values() if host in running])
 
 
 def others() -> bool:
@@ -84,8 +91,8 @@ def others() -> bool:
     return any(network.name != settings.NETWORK for network in found)
 
 
-def _serve(name: str, key: str, start: Callable[[], None]) -> None:
-    if not services.current(name, key):
+def _serve(name: str, key: Callable[[], str], start: Callable[[], None]) -> None:
+    if not engine.current(name, key):
         services.remove(name)
         start()
 
@@ -103,13 +110,8 @@ def down() -> None:
             log.info("No Docker Engine runs here, so nothing of the lab does.")
             return
         client = engine.client()
-        ours = {"label": f"{settings.LABEL}={settings.NETWORK}"}
         with ThreadPoolExecutor(8) as pool:
-            _all(pool, *((_remove, container) for container in client.containers.list(all=True, filters=ours)))
-        for volume in client.volumes.list(filters=ours):
-            volume.remove(force=True)
-        for found in client.networks.list(filters=ours):
-            found.remove()
+            _clear(pool, f"{settings.LABEL}={settings.NETWORK}")
         if not others():  # what all labs of this machine share
             for builder in client.containers.list(all=True, filters={"label": settings.LABEL}):
                 _remove(builder)  # of a build that was killed
@@ -117,6 +119,14 @@ def down() -> None:
                 client.images.remove(image.id, force=True)
             engine.stop_if_ours()
     log.info("The lab is gone; its cache stays at %s", settings.CACHE)
+
+
+def _clear(pool: ThreadPoolExecutor, label: str) -> None:
+    """Remove the containers, volumes and networks with this label."""
+    client, found = engine.client(), {"label": label}
+    _all(pool, *((_remove, container) for container in client.containers.list(all=True, filters=found)))
+    for part in (*client.volumes.list(filters=found), *client.networks.list(filters=found)):
+        part.remove()
 
 
 def _remove(container) -> None:

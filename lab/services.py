@@ -12,7 +12,6 @@ from lab import cache, engine, network, settings, topology
 from lab.build import dockerapt, images, rootfs, toolkit, torchwheel, verlgit
 from lab.waiting import until
 
-KEY = f"{settings.LABEL}.key"
 TREES = {"docker": "/srv/docker", "toolkit": "/srv/toolkit", "torch": "/srv/whl", "git": "/srv/git"}
 
 
@@ -37,7 +36,7 @@ def _links(**targets: str) -> bytes:
 
 
 def _key(*parts: object) -> str:
-    """Say what a service was started from: where that changed, `current` is false and `up` starts it anew."""
+    """Say what a service was started from: where that changed, `up` starts it anew."""
     return cache.digest_of(settings.FILES / "services", *parts)
 
 
@@ -56,15 +55,6 @@ def _trees() -> dict[Path, str]:
     return {makers[name](): place for name, place in TREES.items()}
 
 
-def current(name: str, key: str) -> bool:
-    """Tell whether a service runs, and from what it would be started from today."""
-    try:
-        container = engine.client().containers.get(name)
-    except docker.errors.NotFound:
-        return False
-    return container.status == "running" and container.labels.get(KEY) == key
-
-
 def start_registry() -> None:
     """Start the registry with the stand-in images in it."""
     client = engine.client()
@@ -74,7 +64,7 @@ def start_registry() -> None:
         ["docker-registry", "serve", "/registry.yml"],
         name=topology.REGISTRY,
         hostname="registry",
-        labels={**settings.OURS, KEY: registry_key()},
+        labels={**settings.OURS, settings.KEY: registry_key()},
         volumes={volume.name: {"bind": "/var/lib/registry"}},
         **network.attach(topology.REGISTRY_ADDRESS),
     )
@@ -93,7 +83,7 @@ def start_web() -> None:
         ["lighttpd", "-D", "-f", "/lighttpd.conf"],
         name=topology.WEB,
         hostname="web",
-        labels={**settings.OURS, KEY: web_key()},
+        labels={**settings.OURS, settings.KEY: web_key()},
         volumes={str(path): {"bind": place, "mode": "ro"} for path, place in _trees().items()},
         **network.attach(topology.WEB_ADDRESS),
     )

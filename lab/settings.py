@@ -15,6 +15,7 @@ NETWORK = f"verl-lab-{NAME}" if NAME else "verl-lab"
 IMAGES = "verl-lab"  # root file systems are the same for every lab of this machine
 LABEL = "verl-provision.lab"  # on every container, volume, network (its value says of which) and image of a lab
 OURS = {LABEL: NETWORK}
+KEY = f"{LABEL}.key"  # on a container: the hash of what it was made from
 SUBNETS = (
     [os.environ["VERL_LAB_SUBNET"]]
     if "VERL_LAB_SUBNET" in os.environ

@@ -84,7 +84,7 @@ def test_ssh_opens_with_the_inventory_and_the_rights_are_as_planned(host):
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     lines = done.stdout.split()
-    assert lines[0] == host.user
+    assert lines[:1] == [host.user], done.stderr
     assert ("root" in lines) is host.sudo
     if host.name in {"gpu-550", "gpu-580", "cpu"}:  # the spare's is asked for below
         assert ("/usr/bin/docker" in lines) is host.docker
