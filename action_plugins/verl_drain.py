@@ -41,12 +41,15 @@ def told(command: str, seconds: int, about: dict[str, str]) -> tuple[str, str]:
 class ActionModule(ActionBase):
     """One of the two commands, for one host."""
 
+    _supports_check_mode = True
     _requires_connection = False
     _VALID_ARGS = frozenset(("wish", "command", "timeout", "about"))
 
     def run(self, tmp=None, task_vars=None):
         """Run it; a failure says what was run, how it ended and what it said."""
         result = super().run(tmp, task_vars)
+        if self._task.check_mode:
+            return {**result, "changed": True, "said": ""}
         wish, command = str(self._task.args["wish"]), str(self._task.args["command"])
         about = {str(name): str(value) for name, value in self._task.args["about"].items()}
         try:

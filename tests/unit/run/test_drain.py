@@ -1,13 +1,17 @@
 """The user's drain command: what it is told, what it says, and that nothing of it outlives its time."""
 
 import importlib.util
+import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-PLUGIN = Path(__file__).resolve().parents[3] / "action_plugins/verl_drain.py"
+ROOT = Path(__file__).resolve().parents[3]
+PLUGIN = ROOT / "action_plugins/verl_drain.py"
 ABOUT = {"VERL_HOST": "gpu 1; exit 7", "VERL_STEP": "disruption"}
 
 
@@ -39,6 +43,15 @@ def test_one_that_takes_too_long_ends_with_all_that_it_started(plugin, tmp_path)
     while running(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not running(pid)
+
+
+def test_check_mode_runs_nothing(tmp_path):
+    given = {"wish": "verl_drain_before", "command": f"touch {tmp_path}/drained", "timeout": 10, "about": {}}
+    argv = [str(Path(sys.executable).parent / "ansible"), "localhost", "-m", "verl_drain", "-a", json.dumps(given)]
+    for more, there in (["--check"], False), ([], True):
+        done = subprocess.run([*argv, *more], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (tmp_path / "drained").exists() is there
 
 
 def running(pid):

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 BIN = Path(sys.executable).parent
 FILTERS = sorted(path.stem for path in (ROOT / "filter_plugins").glob("*.py"))
 MODULES = sorted(path.stem for path in (ROOT / "library").glob("*.py"))
+ACTIONS = [*ROOT.glob("action_plugins/*.py"), *ROOT.glob("roles/*/action_plugins/*.py")]
 
 
 def ansible(command, *arguments):
@@ -39,6 +40,10 @@ def test_ansible_doc_renders(documented, name):
     assert about["doc"]["short_description"]
     assert about["examples"].strip()
     assert about["return"]
+
+
+def test_an_action_plugin_has_the_page_of_a_module():
+    assert {path.stem for path in ACTIONS} <= set(MODULES)
 
 
 @pytest.mark.parametrize("name", FILTERS)
