@@ -16,14 +16,17 @@ from lab.build import gpu
 DESCRIBED = yaml.safe_dump(gpu.describe(topology.HOSTS[fleet.BASE].machine) | {"count": 4}, width=200)
 FOUR_GPUS = f"cat > /opt/lab/nvml.yaml <<'END'\n{DESCRIBED}END"  # the mock NVML reads it
 
+COMMIT = "su ops -c 'git -C ~/verl/src -c user.name=ops -c user.email=ops@lab commit -q --allow-empty -m by-hand'"
+
 # name: how it is changed on one host; its files are its own, so starting the fleet again mends it
 FILES = {
+    "nothing: healthy": "true",
     "Docker removed": "sed -i '/^Package: docker.io$/,/^$/d' /var/lib/dpkg/status; rm /usr/bin/docker",
     "another toolkit version": "sed -i '/^Package: nvidia-container-toolkit/,/^$/s/^Version: .*/Version: 1.19.1-1/' "
     "/var/lib/dpkg/status",
     "the runtime out of daemon.json": "sed -i '/runtimes/,$d; s/ads\": 6,/ads\": 6}/' /etc/docker/daemon.json",
     "four GPUs instead of eight": FOUR_GPUS,
-    "the checkout on another commit": "su ops -c 'git -C ~/verl/src checkout -q v0.5.0'",
+    "the checkout on another commit": COMMIT,
     "the checkout edited": "echo '# by hand' >> /home/ops/verl/src/verl/__init__.py",
     "verl-shell removed": "rm /home/ops/.local/bin/verl-shell",
     "no stamp of a verification": "rm /home/ops/.local/state/verl-provision/verification.json",
@@ -51,7 +54,10 @@ def drifted(name: str) -> Iterator[None]:
 
 
 def show(everybody: list[Contestant]) -> None:
-    """A row per item: who caught it. Looks only, where a contestant has such a mode (our plan.yml, --check, --dry)."""
+    """A row per item: who caught it; nobody may catch the first.
+
+    Looks only, where a contestant has such a mode (our plan.yml, --check, --dry).
+    """
     names = [contestant.name for contestant in everybody]
     print(f"\ndrift on one host of two, caught by{'':7}" + "".join(f"{name:>22}" for name in names))
     for item in FILES | SHARED:

@@ -112,8 +112,8 @@ def start(count: int) -> Path:
 
 
 def stop() -> None:
-    """End every host of the fleet, and with it its files."""
-    base("pkill -f -- '^sshd: .* -o ListenAddress=10' ; rm -rf /run/fleet", check=False)
+    """End every host of the fleet, its connections and its files: a lasting connection would see the old files on."""
+    base("pkill -f -- '^sshd: (ops|.* -o ListenAddress=10)' ; rm -rf /run/fleet", check=False)
 
 
 def wait(expected: list[Member]) -> None:
