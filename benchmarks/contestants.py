@@ -114,6 +114,9 @@ def changed(contestant: Contestant, done: subprocess.CompletedProcess) -> bool:
     said = done.stdout + done.stderr
     if done.returncode:
         return True
+    if "Detected changes:" in said:  # pyinfra --dry; a row's second column is a dash where nothing is to be done
+        rows = said.partition("Detected changes:\n")[2].partition("\n\n")[0].splitlines()[1:]
+        return any(re.split(r"\s{2,}", row.strip())[1] != "-" for row in rows)
     if contestant.name == "pyinfra":
         total = re.search(r"Grand total\s+[-\s]*(\d+)\s+([-\d]+)\s+([-\d]+)", re.sub(r"\x1b\[[0-9;]*m|[│|]", " ", said))
         return not total or total.group(2) not in ("-", "0")

@@ -75,7 +75,7 @@ def notices(contestant: Contestant) -> bool:
     if contestant.name == "verl-provision":
         command[command.index("site.yml")] = "playbooks/plan.yml"
     elif contestant.name == "pyinfra":
-        command.insert(1, "--dry")
+        command[command.index("-y")] = "--dry"  # with both it doesn't say what it would change
     else:
         command.append("--check")
     environment = {**harness.os.environ, **contestant.environment}

@@ -42,7 +42,7 @@ def _key(*parts: object) -> str:
 
 def registry_key() -> str:
     """What the registry is made from."""
-    return _key(rootfs.image("services"), images.make().name)
+    return _key(rootfs.image("services"), str(images.make()))  # the path, since two caches hold two builds
 
 
 def web_key() -> str:
