@@ -16,14 +16,15 @@ from lab.build import gpu
 DESCRIBED = yaml.safe_dump(gpu.describe(topology.HOSTS[fleet.BASE].machine) | {"count": 4}, width=200)
 FOUR_GPUS = f"cat > /opt/lab/nvml.yaml <<'END'\n{DESCRIBED}END"  # the mock NVML reads it
 
+TOOLKIT = "nvidia-container-toolkit nvidia-container-toolkit-base libnvidia-container1 libnvidia-container-tools"
+OLDER = f"apt-get install -qq --allow-downgrades $(printf '%s=1.19.1-1 ' {TOOLKIT})"
 COMMIT = "su ops -c 'git -C ~/verl/src -c user.name=ops -c user.email=ops@lab commit -q --allow-empty -m by-hand'"
 
 # name: how it is changed on one host; its files are its own, so starting the fleet again mends it
 FILES = {
     "nothing: healthy": "true",
     "Docker removed": "sed -i '/^Package: docker.io$/,/^$/d' /var/lib/dpkg/status; rm /usr/bin/docker",
-    "another toolkit version": "sed -i '/^Package: nvidia-container-toolkit/,/^$/s/^Version: .*/Version: 1.19.1-1/' "
-    "/var/lib/dpkg/status",
+    "another toolkit version": OLDER,
     "the runtime out of daemon.json": "sed -i '/runtimes/,$d; s/ads\": 6,/ads\": 6}/' /etc/docker/daemon.json",
     "four GPUs instead of eight": FOUR_GPUS,
     "the checkout on another commit": COMMIT,
@@ -31,6 +32,7 @@ FILES = {
     "verl-shell removed": "rm /home/ops/.local/bin/verl-shell",
     "no stamp of a verification": "rm /home/ops/.local/state/verl-provision/verification.json",
 }
+LOOKED_FOR = "Docker removed"  # mending it would install and start the Docker that the whole fleet shares
 # what the fleet shares: changed and mended on the base
 SHARED = {
     "the container stopped": ("docker stop -t 0 verl", "docker start verl"),
@@ -53,26 +55,25 @@ def drifted(name: str) -> Iterator[None]:
         fleet.base(mend)
 
 
-def show(everybody: list[Contestant]) -> None:
-    """A row per item: who caught it; nobody may catch the first.
-
-    Looks only, where a contestant has such a mode (our plan.yml, --check, --dry).
-    """
+def show() -> None:
+    """A row per item: who mended it, or said that something is wrong; nobody may do so in the first."""
+    everybody = contestants.all_of(2, fleet.start(2))  # told what is healthy before anything is changed
     names = [contestant.name for contestant in everybody]
     print(f"\ndrift on one host of two, caught by{'':7}" + "".join(f"{name:>22}" for name in names))
     for item in FILES | SHARED:
         caught = []
-        for name in names:
+        for contestant in everybody:
             with drifted(item):
-                one = next(one for one in contestants.all_of(2, fleet.BUILD / "fleet-2.yml") if one.name == name)
-                caught.append(notices(one))
+                caught.append(notices(contestant, item == LOOKED_FOR))
         print(f"  {item:40}" + "".join(f"{'yes' if yes else 'NO':>22}" for yes in caught), flush=True)
 
 
-def notices(contestant: Contestant) -> bool:
-    """Run it so that it only looks, and read what it says."""
+def notices(contestant: Contestant, only_looks: bool) -> bool:
+    """Run it, perhaps so that it only looks, and read what it says."""
     command = list(contestant.command)
-    if contestant.name == "verl-provision":
+    if not only_looks:
+        pass
+    elif contestant.name == "verl-provision":
         command[command.index("site.yml")] = "playbooks/plan.yml"
     elif contestant.name == "pyinfra":
         command[command.index("-y")] = "--dry"  # with both it doesn't say what it would change

@@ -30,7 +30,7 @@ def main() -> None:
     results = harness.interleave(everybody, args.runs)
     harness.table(results, everybody[0].name)
     if not args.no_drift:
-        drift.show(everybody)
+        drift.show()
     harness.save(f"noop-{args.hosts}", results)
 
 
