@@ -2,8 +2,8 @@
 
 `verl-provision up` runs in a terminal of its own (a pty), on the inventory that is given; what follows `--` goes to it.
 Everything it does beside starting Ansible counts as overhead, in CPU seconds of its own process: its start, reading the
-events, drawing the board, writing the report again with the timeline. The playbook's own report counts in full, by the
-time its play took. The share is held against the time that the whole run took.
+events, drawing the board, writing the report again with the timeline. The playbook's own report counts by the time from
+the beginning of its play to the run's end. The share is held against the time that the whole run took.
 """
 
 import argparse
@@ -21,23 +21,33 @@ from verl_provision.report import latest
 
 LIMIT_PERCENT = 3.0
 PROGRAM = """
-import resource, sys
-from verl_provision.cli import main
+import json, resource, sys, time
+from verl_provision.cli import main, progress
+take, begun = progress.Run.take, {}
+def noting(self, event, now):
+    if event.get("event") == "playbook_on_play_start":
+        begun[event["event_data"]["name"]] = now
+    return take(self, event, now)
+progress.Run.take = noting
 status = main(sys.argv[2:])
 used = resource.getrusage(resource.RUSAGE_SELF)
 with open(sys.argv[1], "w") as file:
-    file.write(str(used.ru_utime + used.ru_stime))
+    json.dump([used.ru_utime + used.ru_stime, time.monotonic() - begun.get("Write the report", time.monotonic())], file)
 sys.exit(status)
 """
 
 
-def in_terminal(argv: list[str]) -> tuple[int, float]:
-    """Run the command line in a terminal: (exit status, CPU seconds of that process, without those that it started)."""
+def in_terminal(argv: list[str]) -> tuple[int, float, float]:
+    """Run the command line in a terminal.
+
+    Returns its exit status, CPU seconds of that process without those that it started, and seconds from where the
+    report's play began to the end.
+    """
     with tempfile.NamedTemporaryFile("r") as told:
         terminal = pexpect.spawn(sys.executable, ["-c", PROGRAM, told.name, *argv], timeout=None, dimensions=(40, 120))
         terminal.expect(pexpect.EOF)
         terminal.close()
-        return terminal.exitstatus, float(told.read() or 0)
+        return terminal.exitstatus, *json.loads(told.read() or "[0, 0]")
 
 
 def main() -> int:
@@ -51,14 +61,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as reports:
         argv = ["up", "-i", arguments.inventory, "-l", arguments.limit, *arguments.more]
         start = time.monotonic()
-        status, watching = in_terminal([*argv, "--want", f"run_report_directory={reports}"])
+        status, watching, writing = in_terminal([*argv, "--want", f"run_report_directory={reports}"])
         seconds = time.monotonic() - start
         report = latest.read(reports)
     if report is None:
         print(f"the run ended with {status} and without a report: verl-provision {' '.join(argv)}", file=sys.stderr)
         return 2
-    last = max(report["run"]["timeline"], key=lambda part: part["start"])
-    writing = seconds - last["start"] - (0 if last["name"] == "Write the report" else last["seconds"])
     share = 100 * (watching + writing) / seconds
     found = {
         "hosts": len(report["hosts"]),
