@@ -68,17 +68,21 @@ def show() -> None:
         print(f"  {item:40}" + "".join(f"{'yes' if yes else 'NO':>22}" for yes in caught), flush=True)
 
 
-def notices(contestant: Contestant, only_looks: bool) -> bool:
-    """Run it, perhaps so that it only looks, and read what it says."""
+def looking(contestant: Contestant) -> list[str]:
+    """Its command, so that it changes nothing."""
     command = list(contestant.command)
-    if not only_looks:
-        pass
-    elif contestant.name == "verl-provision":
+    if contestant.name == "verl-provision":
         command[command.index("site.yml")] = "playbooks/plan.yml"
     elif contestant.name == "pyinfra":
         command[command.index("-y")] = "--dry"  # with both it doesn't say what it would change
     else:
         command.append("--check")
+    return command
+
+
+def notices(contestant: Contestant, only_looks: bool) -> bool:
+    """Run it, perhaps so that it only looks, and read what it says."""
+    command = looking(contestant) if only_looks else contestant.command
     environment = {**harness.os.environ, **contestant.environment}
     done = subprocess.run(command, cwd=contestant.cwd, env=environment, capture_output=True, text=True, check=False)
     return contestants.changed(contestant, done)

@@ -27,11 +27,18 @@ def running() -> bool:
         return False
 
 
+def ensure() -> bool:
+    """Start the machine's Docker Engine where none runs; tell whether this call did."""
+    if running():
+        return False
+    _start()
+    return True
+
+
 @cache
 def client() -> docker.DockerClient:
     """Give a client of the machine's Docker Engine, started by us where none runs."""
-    if not running():
-        _start()
+    ensure()
     return docker.from_env(timeout=600)
 
 

@@ -40,7 +40,7 @@ def up(names: list[str]) -> None:
     chosen = _chosen(names)
     with ThreadPoolExecutor(8) as pool:
         with cache.locked():
-            if not engine.running():
+            if engine.ensure():
                 _clear(pool, settings.LABEL)  # Docker starts again what was killed with it: used hosts, nobody's now
             with ThreadPoolExecutor(3) as builders:  # a build keeps a core busy, or waits for a download
                 build(builders, chosen)
@@ -125,8 +125,10 @@ def _clear(pool: ThreadPoolExecutor, label: str) -> None:
     """Remove the containers, volumes and networks with this label."""
     client, found = engine.client(), {"label": label}
     _all(pool, *((_remove, container) for container in client.containers.list(all=True, filters=found)))
-    for part in (*client.volumes.list(filters=found), *client.networks.list(filters=found)):
-        part.remove()
+    for volume in client.volumes.list(filters=found):
+        volume.remove(force=True)
+    for left in client.networks.list(filters=found):
+        left.remove()
 
 
 def _remove(container) -> None:

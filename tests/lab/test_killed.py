@@ -1,4 +1,4 @@
-"""A lab that was killed, with its Docker Engine, in the middle of its work, and one that comes after it."""
+"""A lab that comes after another one: after one that was killed with its Docker Engine, and one of another cache."""
 
 import os
 import shutil
@@ -37,17 +37,37 @@ def elsewhere():
     lab("up")
 
 
+MARK = "/etc/left-by-the-lab-before"
+
+
+def let_in() -> int:
+    """How many hosts the newest inventory opens."""
+    argv = [str(ROOT / ".venv/bin/ansible"), "-i", "inventories/lab", "all", "-m", "ping"]
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True).stdout.count("SUCCESS")
+
+
+def marked() -> bool:
+    """Whether the host is the one that was marked."""
+    return hosts.exec("cpu", f"test -e {MARK}", check=False).rc == 0
+
+
+def test_running_hosts_are_kept_by_their_own_lab_and_made_anew_by_one_with_another_key(elsewhere):
+    hosts.exec("cpu", f"touch {MARK}")
+    lab("up")
+    assert marked()
+    lab("up", **elsewhere)
+    assert let_in() == 4
+    assert not marked()
+
+
 def test_a_lab_with_another_key_after_a_killed_engine_has_fresh_hosts(elsewhere):
     assert engine.PID_FILE.exists(), "this kills a Docker Engine, and takes only one that the lab started"
-    hosts.exec("cpu", "touch /etc/left-by-what-was-killed")
+    hosts.exec("cpu", f"touch {MARK}")
     process = int(engine.PID_FILE.read_text())
     os.kill(process, signal.SIGKILL)
     until("the Docker Engine to be gone", lambda: not Path(f"/proc/{process}").exists())
 
     lab("up", **elsewhere)
 
-    ansible = [str(ROOT / ".venv/bin/ansible"), "-i", "inventories/lab", "all", "-m", "ping"]
-    asked = subprocess.run(ansible, cwd=ROOT, capture_output=True, text=True)
-    assert asked.returncode == 0, asked.stdout
-    assert asked.stdout.count("SUCCESS") == 4
-    assert hosts.exec("cpu", "ls /etc/left-by-what-was-killed", check=False).rc != 0
+    assert let_in() == 4
+    assert not marked()
