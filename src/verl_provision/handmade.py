@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from verl_provision import catalog as catalogs
-from verl_provision.decide import gpus
+from verl_provision.catalog import gpus
 
 EVERYTHING_FITS_GB = 2000.0
 

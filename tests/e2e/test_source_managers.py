@@ -10,7 +10,7 @@ import yaml
 
 from tests.unit.source_environment.conftest import ROOT, host, indexes  # noqa: F401  (fixtures)
 from tests.unit.source_environment.tiny_index import write_index
-from verl_provision.decide.world import read
+from verl_provision.catalog.model import read
 
 # Found beside the conftest above, which makes our module_utils known.
 from ansible.module_utils.verl_source import managers  # isort: skip

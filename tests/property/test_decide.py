@@ -8,13 +8,15 @@ from hypothesis import strategies as st
 
 from tests.property import strategies
 from tests.unit.decide.machines import known, loaded, machine, settle
+from verl_provision import facts as hosts
+from verl_provision import versions
 from verl_provision import wishes as wish_list
-from verl_provision.decide import decision as decisions
-from verl_provision.decide import host as hosts
-from verl_provision.decide import versions, wanted, world
-from verl_provision.decide.findings import Rejection
+from verl_provision.catalog import model as world
 from verl_provision.decide.plan import plan_fleet, plan_host
-from verl_provision.decide.rules import RULES, ask
+from verl_provision.select import decision as decisions
+from verl_provision.select import wanted
+from verl_provision.select.findings import Rejection
+from verl_provision.select.rules import RULES, ask
 
 PATIENT = settings(
     deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

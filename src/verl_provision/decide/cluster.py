@@ -5,10 +5,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from verl_provision.decide import releases, verification, versions
+from verl_provision import versions
+from verl_provision.decide import verification
 from verl_provision.decide.junk import mapping, text, texts, whole
 from verl_provision.decide.keys import step_key
 from verl_provision.decide.steps import Planner, container_env, mebibytes, token_path
+from verl_provision.select import releases
 
 STEP, SAME = "ray_cluster", "cluster_same"
 RULES = (

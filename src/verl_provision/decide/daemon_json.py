@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from verl_provision.decide import versions
+from verl_provision import versions
 from verl_provision.decide.junk import mapping, text
 
 NOTHING, RELOAD, RESTART, RESTART_IDLE = "none", "reload", "restart", "restart_idle"  # from light to heavy

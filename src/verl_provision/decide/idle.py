@@ -1,7 +1,7 @@
 """Whether anyone works on a host."""
 
-from verl_provision.decide.host import Host
-from verl_provision.decide.wanted import Wishes
+from verl_provision.facts import Host
+from verl_provision.select.wanted import Wishes
 
 
 def idle(host: Host, wishes: Wishes) -> tuple[bool, list[str]]:

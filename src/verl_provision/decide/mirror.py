@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from verl_provision.decide import versions
-from verl_provision.decide.references import registry
+from verl_provision import versions
+from verl_provision.catalog.references import registry
 
 NOBODY = ["all:!all"]  # a pattern that matches no host
 

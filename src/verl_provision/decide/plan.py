@@ -3,15 +3,17 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from verl_provision.decide import decision as decisions
-from verl_provision.decide import host as hosts
+from verl_provision import facts as hosts
+from verl_provision import versions
+from verl_provision.catalog import model as world
+from verl_provision.catalog.model import World
 from verl_provision.decide import steps as stepping
-from verl_provision.decide import versions, wanted, world
-from verl_provision.decide.decision import Decision
-from verl_provision.decide.host import Host
 from verl_provision.decide.junk import items, mapping
-from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import World
+from verl_provision.facts import Host
+from verl_provision.select import decision as decisions
+from verl_provision.select import wanted
+from verl_provision.select.decision import Decision
+from verl_provision.select.wanted import Wishes
 
 SCHEMA_VERSION = 1
 

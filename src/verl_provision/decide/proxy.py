@@ -3,8 +3,8 @@
 import ipaddress
 from collections.abc import Iterable
 
-from verl_provision.decide.host import Docker
-from verl_provision.decide.references import registry
+from verl_provision.catalog.references import registry
+from verl_provision.facts import Docker
 
 HERE = ("localhost", "127.0.0.1", "::1")
 HUB_API = "registry-1.docker.io"  # where docker.io is spoken to

@@ -4,13 +4,15 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from verl_provision.decide import backend, daemon_json, disruption, idle, proxy, releases, verification, versions
-from verl_provision.decide.decision import Decision
-from verl_provision.decide.host import Host
+from verl_provision import versions
+from verl_provision.catalog.model import Release, World
+from verl_provision.decide import daemon_json, disruption, idle, proxy, verification
 from verl_provision.decide.junk import items, mapping, text, texts
 from verl_provision.decide.keys import step_key
-from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import Release, World
+from verl_provision.facts import Host
+from verl_provision.select import backend, releases
+from verl_provision.select.decision import Decision
+from verl_provision.select.wanted import Wishes
 
 REPOSITORY = "https://github.com/verl-project/verl.git"
 TORCH_INDEX = "https://download.pytorch.org/whl"

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from verl_provision.decide import versions
-from verl_provision.decide.decision import Decision
-from verl_provision.decide.host import Host
+from verl_provision import versions
 from verl_provision.decide.junk import text
 from verl_provision.decide.keys import digest
-from verl_provision.decide.wanted import Wishes
+from verl_provision.facts import Host
+from verl_provision.select.decision import Decision
+from verl_provision.select.wanted import Wishes
 
 CONTENT = {"verl_checkout", "training_container", "source_environment"}  # what is verified
 LEVELS = ("import", "devices", "gpu", "engine", "train", "collective")

@@ -5,10 +5,10 @@ from typing import Any
 
 from verl_provision import catalog as catalogs
 from verl_provision import handmade
-from verl_provision.decide import world
+from verl_provision.catalog import model as world
 from verl_provision.decide.plan import plan_fleet
-from verl_provision.decide.rules import RULES
 from verl_provision.docs import seed_table
+from verl_provision.select.rules import RULES
 
 GPUS = (
     "B300", "B200", "GB200", "RTX 5090", "RTX PRO 6000 Blackwell", "H200", "H100", "H20", "L40S", "L4", "RTX 4090",

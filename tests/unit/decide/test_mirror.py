@@ -3,7 +3,8 @@
 import pytest
 
 from tests.unit.decide.machines import loaded, machine, plan
-from verl_provision.decide import mirror, references
+from verl_provision.catalog import references
+from verl_provision.decide import mirror
 from verl_provision.decide.plan import plan_fleet
 
 

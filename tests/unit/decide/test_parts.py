@@ -3,7 +3,10 @@
 import pytest
 
 from tests.unit.decide.machines import host, known, loaded, machine, merge, plan, wish
-from verl_provision.decide import gpus, keys, versions, world
+from verl_provision import versions
+from verl_provision.catalog import gpus
+from verl_provision.catalog import model as world
+from verl_provision.decide import keys
 from verl_provision.decide.idle import idle
 from verl_provision.decide.plan import plan_host
 

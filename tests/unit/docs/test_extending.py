@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from verl_provision.decide.backend import ORDER
-from verl_provision.decide.rules import RULES
+from verl_provision.select.backend import ORDER
+from verl_provision.select.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "docs/extending.md").read_text()

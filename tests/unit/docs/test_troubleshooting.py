@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from verl_provision.decide import cluster, preflight
-from verl_provision.decide.rules import BACKEND_RULES, RULES
+from verl_provision.select.rules import BACKEND_RULES, RULES
 
 ROOT = Path(__file__).resolve().parents[3]
 CHECKS = ROOT / "roles/verification/files/verl_checks"
@@ -26,7 +26,7 @@ def checks():
 def written_rules():
     """Ids written where a plan is made: `"rule": "x"` and `.row("x")`."""
     found = set()
-    for path in (ROOT / "src/verl_provision/decide").rglob("*.py"):
+    for path in (ROOT / "src/verl_provision").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Dict):
                 for key, value in zip(node.keys, node.values, strict=True):

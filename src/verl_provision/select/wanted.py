@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from verl_provision import versions
 from verl_provision import wishes as wish_list
-from verl_provision.decide import versions
 
 
 @dataclass(frozen=True, slots=True)

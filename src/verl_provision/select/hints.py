@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from verl_provision.decide import candidates, gpus, judging, ranking, releases, versions
-from verl_provision.decide.host import Host
-from verl_provision.decide.rules import driver, machine
-from verl_provision.decide.scenario import Wants
-from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import World
+from verl_provision import versions
+from verl_provision.catalog import gpus
+from verl_provision.catalog.model import World
+from verl_provision.facts import Host
+from verl_provision.select import candidates, judging, ranking, releases
+from verl_provision.select.rules import driver, machine
+from verl_provision.select.scenario import Wants
+from verl_provision.select.wanted import Wishes
 
 DRIVER_RULES = {"driver_floor", "native_driver", "forward_compat", "ptx_jit"}
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from verl_provision.decide import versions
-from verl_provision.decide.findings import Rejection
-from verl_provision.decide.host import Host
-from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import World
+from verl_provision import versions
+from verl_provision.catalog.model import World
+from verl_provision.facts import Host
+from verl_provision.select.findings import Rejection
+from verl_provision.select.wanted import Wishes
 
 INSTALLABLE = ("debian",)  # distribution families that docker_engine installs on
 ORDER = ("docker", "podman", "apptainer", "source")

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from verl_provision.decide.gpus import driver_cuda, find
+from verl_provision.catalog.gpus import driver_cuda, find
+from verl_provision.catalog.model import World
 from verl_provision.decide.junk import flag, items, mapping, mappings, number, text, texts, whole
-from verl_provision.decide.world import World
 
 NVIDIA, AMD, HUAWEI = "10de", "1002", "19e5"
 NO_STOCK: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())

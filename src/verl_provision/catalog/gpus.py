@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from verl_provision.decide import versions
+from verl_provision import versions
 from verl_provision.decide.junk import mapping, mappings, text, texts
 
 

@@ -1,12 +1,13 @@
 """Rules about the NVIDIA driver: its state, its branch, and the CUDA that it carries."""
 
-from verl_provision.decide import gpus, versions
-from verl_provision.decide.candidates import Candidate
-from verl_provision.decide.findings import Finding, Rejection, Warning
-from verl_provision.decide.host import Host
+from verl_provision import versions
+from verl_provision.catalog import gpus
+from verl_provision.catalog.model import World
 from verl_provision.decide.junk import mapping, text
-from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import World
+from verl_provision.facts import Host
+from verl_provision.select.candidates import Candidate
+from verl_provision.select.findings import Finding, Rejection, Warning
+from verl_provision.select.wanted import Wishes
 
 STATES = {
     "not_installed": ("no driver is installed", "Install NVIDIA's driver, then run again."),

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from verl_provision.decide import versions
-from verl_provision.decide.host import Host
+from verl_provision import versions
+from verl_provision.catalog.model import TESTED, Image, Release, World, served
 from verl_provision.decide.junk import mapping, text, texts
-from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import TESTED, Image, Release, World, served
+from verl_provision.facts import Host
+from verl_provision.select.wanted import Wishes
 
 # What a source environment takes on disk with everything that is unpacked on the way: estimates, on the safe side.
 SOURCE_GB = {"cpu": 4.0, "gpu": 16.0}

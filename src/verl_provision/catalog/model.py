@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from functools import cmp_to_key
 from typing import Any
 
-from verl_provision.decide import versions
-from verl_provision.decide.capability import Sass
-from verl_provision.decide.gpus import Architecture, Product, architectures, branch_for, products
+from verl_provision import versions
+from verl_provision.catalog.capability import Sass
+from verl_provision.catalog.gpus import Architecture, Product, architectures, branch_for, products
 from verl_provision.decide.junk import mapping, mappings, number, text, texts
 
 TESTED, INHERITED, DOCUMENTED, FLOOR_ONLY, UNKNOWN = "tested", "inherited", "documented", "floor_only", "unknown"

@@ -3,11 +3,11 @@
 import difflib
 from typing import Any
 
-from verl_provision.decide import versions
-from verl_provision.decide.findings import Warning
-from verl_provision.decide.host import Host, Python
-from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import Release, World
+from verl_provision import versions
+from verl_provision.catalog.model import Release, World
+from verl_provision.facts import Host, Python
+from verl_provision.select.findings import Warning
+from verl_provision.select.wanted import Wishes
 
 
 def wanted(wishes: Wishes, world: World) -> tuple[tuple[Release, ...], dict[str, str | None] | None]:

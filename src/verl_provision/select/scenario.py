@@ -6,9 +6,9 @@ docs/selection.md has the table, a row per sentence.
 
 from dataclasses import dataclass, field
 
-from verl_provision.decide.findings import Warning
-from verl_provision.decide.host import Host
-from verl_provision.decide.wanted import Wishes
+from verl_provision.facts import Host
+from verl_provision.select.findings import Warning
+from verl_provision.select.wanted import Wishes
 
 VLLM_ABOVE_B = 7  # "larger than 7 B: Hugging Face's own generate is too slow"
 MEGATRON_FROM_B = 13  # "13 B parameters or more"

@@ -1,8 +1,8 @@
 """What is documented for hosts that this project recognises and doesn't set up (catalog/vendors.yml)."""
 
-from verl_provision.decide import gpus
+from verl_provision.catalog import gpus
+from verl_provision.catalog.model import World
 from verl_provision.decide.junk import mapping, mappings, text, texts
-from verl_provision.decide.world import World
 
 
 def fix(vendor: str, product: str, world: World) -> str:

@@ -6,16 +6,18 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from verl_provision.decide import backend as backends
-from verl_provision.decide import candidates, ranking, releases, scenario, unlocks, versions
-from verl_provision.decide.candidates import Candidate
-from verl_provision.decide.findings import Rejection, Warning
-from verl_provision.decide.host import Host, served_by
-from verl_provision.decide.judging import Judged, judge
-from verl_provision.decide.rules import RULES, ask
-from verl_provision.decide.scenario import Wants
-from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import World
+from verl_provision import versions
+from verl_provision.catalog.model import World
+from verl_provision.facts import Host, served_by
+from verl_provision.select import backend as backends
+from verl_provision.select import candidates, ranking, releases, scenario
+from verl_provision.select import hints as unlocks
+from verl_provision.select.candidates import Candidate
+from verl_provision.select.findings import Rejection, Warning
+from verl_provision.select.judging import Judged, judge
+from verl_provision.select.rules import RULES, ask
+from verl_provision.select.scenario import Wants
+from verl_provision.select.wanted import Wishes
 
 RUNNERS_UP = 3
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from verl_provision.decide.candidates import Candidate
-from verl_provision.decide.findings import Finding
-from verl_provision.decide.host import Host
-from verl_provision.decide.rules import driver, gpu, machine, pairing, wish
-from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import World
+from verl_provision.catalog.model import World
+from verl_provision.facts import Host
+from verl_provision.select.candidates import Candidate
+from verl_provision.select.findings import Finding
+from verl_provision.select.rules import driver, gpu, machine, pairing, wish
+from verl_provision.select.wanted import Wishes
 
 Function = Callable[[Any, Host, Wishes, World], "Finding | list[Finding] | None"]
 

@@ -1,11 +1,11 @@
 """Rules about the machine: CPU architecture, disk."""
 
-from verl_provision.decide import vendors
-from verl_provision.decide.candidates import Candidate
-from verl_provision.decide.findings import Finding, Rejection, Warning
-from verl_provision.decide.host import Host, Store
-from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import World
+from verl_provision.catalog.model import World
+from verl_provision.facts import Host, Store
+from verl_provision.select import vendors
+from verl_provision.select.candidates import Candidate
+from verl_provision.select.findings import Finding, Rejection, Warning
+from verl_provision.select.wanted import Wishes
 
 ROOM_GB = 5.0  # to work in, beside what is fetched
 

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from verl_provision.decide import gpus, versions
-from verl_provision.decide.candidates import Candidate
-from verl_provision.decide.findings import Finding, Rejection, Warning
-from verl_provision.decide.host import Host
+from verl_provision import versions
+from verl_provision.catalog import gpus
+from verl_provision.catalog.model import World
 from verl_provision.decide.junk import mapping, text, texts, whole
-from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import World
+from verl_provision.facts import Host
+from verl_provision.select.candidates import Candidate
+from verl_provision.select.findings import Finding, Rejection, Warning
+from verl_provision.select.wanted import Wishes
 
 KNOWN_FEATURES = ("deepep",)  # others are told as notes: nothing in the wishes says whether they're used
 

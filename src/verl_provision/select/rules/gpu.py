@@ -1,11 +1,13 @@
 """Rules about the GPUs: vendor, compute capability, PTX, mixed hosts, MIG."""
 
-from verl_provision.decide import capability, gpus, vendors, versions
-from verl_provision.decide.candidates import Candidate
-from verl_provision.decide.findings import Finding, Rejection, Warning
-from verl_provision.decide.host import Host
-from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import World
+from verl_provision import versions
+from verl_provision.catalog import capability, gpus
+from verl_provision.catalog.model import World
+from verl_provision.facts import Host
+from verl_provision.select import vendors
+from verl_provision.select.candidates import Candidate
+from verl_provision.select.findings import Finding, Rejection, Warning
+from verl_provision.select.wanted import Wishes
 
 
 def vendor_apply(candidate: None, host: Host, wishes: Wishes, world: World) -> Finding | None:

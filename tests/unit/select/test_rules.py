@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 
 from tests.unit.decide.machines import host, known, machine, plan, wish
-from verl_provision.decide import candidates, capability
-from verl_provision.decide.candidates import Candidate
-from verl_provision.decide.findings import Rejection, Warning
-from verl_provision.decide.rules import BACKEND_RULES, RULES, ask
+from verl_provision.catalog import capability
+from verl_provision.select import candidates
+from verl_provision.select.candidates import Candidate
+from verl_provision.select.findings import Rejection, Warning
+from verl_provision.select.rules import BACKEND_RULES, RULES, ask
 
 
 def image(name, **changes):

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
-from verl_provision.decide import ranking
-from verl_provision.decide.candidates import Candidate
-from verl_provision.decide.findings import Rejection, Warning
-from verl_provision.decide.host import Host
-from verl_provision.decide.rules import RULES, Rule
-from verl_provision.decide.scenario import Wants
-from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import World
+from verl_provision.catalog.model import World
+from verl_provision.facts import Host
+from verl_provision.select import ranking
+from verl_provision.select.candidates import Candidate
+from verl_provision.select.findings import Rejection, Warning
+from verl_provision.select.rules import RULES, Rule
+from verl_provision.select.scenario import Wants
+from verl_provision.select.wanted import Wishes
 
 IMAGE_RULES = tuple((rule, rule.function) for rule in RULES if rule.scope == "image")
 PAIR_RULES = tuple((rule, rule.function) for rule in RULES if rule.scope == "pair")

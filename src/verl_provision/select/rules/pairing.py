@@ -1,11 +1,12 @@
 """Rules about an image, or the source environment, with a release of verl."""
 
-from verl_provision.decide import releases, versions
-from verl_provision.decide.candidates import Candidate
-from verl_provision.decide.findings import Finding, Rejection, Warning
-from verl_provision.decide.host import Host
-from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import DOCUMENTED, FLOOR_ONLY, INHERITED, TESTED, UNKNOWN, World, listing
+from verl_provision import versions
+from verl_provision.catalog.model import DOCUMENTED, FLOOR_ONLY, INHERITED, TESTED, UNKNOWN, World, listing
+from verl_provision.facts import Host
+from verl_provision.select import releases
+from verl_provision.select.candidates import Candidate
+from verl_provision.select.findings import Finding, Rejection, Warning
+from verl_provision.select.wanted import Wishes
 
 
 def release_wanted(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | None:

@@ -3,14 +3,14 @@
 from functools import lru_cache
 from typing import Any
 
-from verl_provision.decide import versions
-from verl_provision.decide.candidates import Candidate
-from verl_provision.decide.findings import Warning
-from verl_provision.decide.host import Host
-from verl_provision.decide.rules import driver
-from verl_provision.decide.scenario import Wants
-from verl_provision.decide.wanted import Wishes
-from verl_provision.decide.world import EVIDENCE, World
+from verl_provision import versions
+from verl_provision.catalog.model import EVIDENCE, World
+from verl_provision.facts import Host
+from verl_provision.select.candidates import Candidate
+from verl_provision.select.findings import Warning
+from verl_provision.select.rules import driver
+from verl_provision.select.scenario import Wants
+from verl_provision.select.wanted import Wishes
 
 NATIVE, MINOR, COMPAT = "native", "minor", "compat"
 TIERS = (NATIVE, MINOR, COMPAT)
