@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from verl_provision import catalog, handmade, wishes
 from verl_provision import fleet as runs
-from verl_provision.decide.plan import plan_fleet
 from verl_provision.plain import to_plain
+from verl_provision.plan.fleet import plan_fleet
 
 DRIVERS = ("470.256.02", "535.261.03", "550.163.01", "560.35.05", "570.124.06", "575.57.08", "580.95.05", "595.71.05")
 GPUS = ("H100", "H200", "A100", "A800", "L40S", "RTX 4090", "RTX 5090", "B200", "V100", "T4", "GB200", "L4", None)

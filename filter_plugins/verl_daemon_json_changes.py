@@ -6,8 +6,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the package lies beside the filters
 
 from verl_provision import catalog
-from verl_provision.decide import daemon_json
 from verl_provision.plain import to_plain
+from verl_provision.plan import daemon_json
 
 DOCUMENTATION = r"""
 name: verl_daemon_json_changes

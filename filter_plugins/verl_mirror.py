@@ -5,8 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the package lies beside the filters
 
-from verl_provision.decide import mirror
 from verl_provision.plain import to_plain
+from verl_provision.plan import mirror
 
 DOCUMENTATION = r"""
 name: verl_mirror

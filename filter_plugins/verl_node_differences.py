@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the package lies beside the filters
 
-from verl_provision.decide import cluster
+from verl_provision.plan import cluster
 
 DOCUMENTATION = r"""
 name: verl_node_differences

@@ -8,25 +8,12 @@ from functools import lru_cache
 from typing import Any
 
 from verl_provision import __version__, access, catalog, inventory, secrets, settings, wishes
-from verl_provision.decide import cluster, preflight, rolling
-from verl_provision.decide import plan as decide
 from verl_provision.paths import ROOT
 from verl_provision.plain import to_plain
+from verl_provision.plan import cluster, preflight, rolling, steps
+from verl_provision.plan import fleet as decide
 
-# In the order of the playbook.
-STEPS = (
-    "docker_engine",
-    "nvidia_container_toolkit",
-    "disruption",
-    "container_image",
-    "verl_checkout",
-    "huggingface_token",
-    "training_container",
-    "source_environment",
-    "verl_shell",
-    "ray_cluster",
-)
-ROLES = (*STEPS, "nvidia_driver", "verification")
+ROLES = (*steps.STEPS, "nvidia_driver", "verification")
 VERIFICATION = ROOT / "roles/verification/files"
 OUT = ("__verl_failure", "__verl_deferred")  # a host with one of these has left the run
 NO_HOSTS = ["all:!all"]  # a pattern that matches nobody and warns nobody

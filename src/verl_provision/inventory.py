@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from verl_provision.decide import rolling
+from verl_provision.plan import rolling
 from verl_provision.wishes import Error
 
 CLUSTER = "cluster"

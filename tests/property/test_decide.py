@@ -12,7 +12,7 @@ from verl_provision import facts as hosts
 from verl_provision import versions
 from verl_provision import wishes as wish_list
 from verl_provision.catalog import model as world
-from verl_provision.decide.plan import plan_fleet, plan_host
+from verl_provision.plan.fleet import plan_fleet, plan_host
 from verl_provision.select import decision as decisions
 from verl_provision.select import wanted
 from verl_provision.select.findings import Rejection

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.decide.machines import loaded, recorded
 from verl_provision import fleet, secrets, settings, wishes
-from verl_provision.decide.plan import plan_host
+from verl_provision.plan.fleet import plan_host
 
 ABOUT = {"mode": "plan", "started": "2026-11-24T10:00:00Z", "ansible": "2.19.14", "limit": None}
 FACTS = ("h100x8_580", "h100x8_550", "no_gpu")

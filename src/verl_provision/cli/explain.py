@@ -9,7 +9,7 @@ from typing import Any
 from verl_provision import catalog as catalogs
 from verl_provision import handmade, wishes
 from verl_provision.catalog import CatalogError
-from verl_provision.decide.plan import plan_host
+from verl_provision.plan.fleet import plan_host
 
 SHOWN = 12  # rejections listed before the rest is counted
 

@@ -6,8 +6,8 @@ from typing import Any
 from verl_provision import catalog as catalogs
 from verl_provision import handmade
 from verl_provision.catalog import model as world
-from verl_provision.decide.plan import plan_fleet
 from verl_provision.docs import seed_table
+from verl_provision.plan.fleet import plan_fleet
 from verl_provision.select.rules import RULES
 
 GPUS = (

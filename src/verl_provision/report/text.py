@@ -5,7 +5,7 @@ Only the standard library: these run inside `ansible-playbook`, where nothing bu
 
 from typing import Any
 
-from verl_provision.decide.rolling import TOGETHER, batches, rolling_of
+from verl_provision.plan.rolling import TOGETHER, batches, rolling_of
 from verl_provision.report.build import error_line
 
 FEW = 20  # hosts shown one by one with their reasons; a bigger fleet reads plan.json

@@ -9,7 +9,7 @@ from typing import Any
 from verl_provision import catalog, handmade, wishes
 from verl_provision import facts as hosts
 from verl_provision.catalog import model as world
-from verl_provision.decide.plan import plan_host
+from verl_provision.plan.fleet import plan_host
 from verl_provision.select import wanted
 
 ROOT = Path(__file__).resolve().parents[3]

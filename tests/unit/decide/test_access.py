@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tests.unit.decide.machines import loaded, machine
-from verl_provision.decide import proxy
-from verl_provision.decide.plan import plan_host
+from verl_provision.plan import proxy
+from verl_provision.plan.fleet import plan_host
 from verl_provision.wishes import schema
 
 PROXY = "http://proxy.example:3128"

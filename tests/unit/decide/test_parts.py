@@ -6,9 +6,9 @@ from tests.unit.decide.machines import host, known, loaded, machine, merge, plan
 from verl_provision import versions
 from verl_provision.catalog import gpus
 from verl_provision.catalog import model as world
-from verl_provision.decide import keys
-from verl_provision.decide.idle import idle
-from verl_provision.decide.plan import plan_host
+from verl_provision.plan import keys
+from verl_provision.plan.fleet import plan_host
+from verl_provision.plan.idle import idle
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_an_empty_catalog():
 
 
 def test_the_last_net_names_what_was_unexpected(monkeypatch):
-    from verl_provision.decide import plan as planning
+    from verl_provision.plan import fleet as planning
 
     def broken(*_):
         raise ZeroDivisionError("no")

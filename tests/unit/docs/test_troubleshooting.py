@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from verl_provision.decide import cluster, preflight
+from verl_provision.plan import cluster, preflight
 from verl_provision.select.rules import BACKEND_RULES, RULES
 
 ROOT = Path(__file__).resolve().parents[3]

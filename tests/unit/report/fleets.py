@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from verl_provision import catalog, wishes
-from verl_provision.decide import plan as decide
+from verl_provision.plan import fleet as decide
 from verl_provision.report import build
 
 ROOT = Path(__file__).resolve().parents[3]

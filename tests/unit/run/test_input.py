@@ -5,6 +5,7 @@ import json
 import pytest
 
 from verl_provision import fleet, settings
+from verl_provision.plan import steps
 
 ABOUT = {"mode": "apply", "started": "2026-11-24T10:00:00Z", "ansible": "2.19.14", "limit": None}
 CANARY = "c4n4ry"
@@ -186,7 +187,7 @@ def test_all_of_a_run_s_faults_come_at_once():
 
 
 def test_every_role_of_the_plan_has_a_spec():
-    assert set(fleet.STEPS) <= set(settings.specs())
+    assert set(steps.STEPS) <= set(settings.specs())
 
 
 def test_what_a_run_has_once_is_said_once():

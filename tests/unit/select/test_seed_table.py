@@ -3,8 +3,8 @@
 import pytest
 
 from tests.unit.decide.machines import loaded, machine
-from verl_provision.decide.plan import plan_host
 from verl_provision.docs import seed_table
+from verl_provision.plan.fleet import plan_host
 
 
 @pytest.mark.parametrize("row", [*seed_table.ROWS, *seed_table.PRECEDENCE], ids=lambda row: f"{row.chapter} {row.rule}")

@@ -5,7 +5,7 @@ import yaml
 
 from tests.unit.container.conftest import ROOT  # which puts our module_utils on the path
 from verl_provision.catalog import load
-from verl_provision.decide import daemon_json
+from verl_provision.plan import daemon_json
 
 TABLE = load()["daemon_json"]
 VERSIONS = ("19.03.15", "20.10.24", "26.1.5", "28.1.1", "28.2.0", "29.4.0", None)

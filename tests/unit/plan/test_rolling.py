@@ -2,7 +2,7 @@
 
 import pytest
 
-from verl_provision.decide.rolling import Rolling, batches, disruptive, disturbed
+from verl_provision.plan.rolling import Rolling, batches, disruptive, disturbed
 
 HOSTS = [f"gpu-{number}" for number in range(1, 8)]
 

@@ -6,9 +6,9 @@ import jsonschema
 import pytest
 
 from tests.unit.decide.machines import loaded, machine, settle
-from tests.unit.decide.test_steps import schema
-from verl_provision.decide import cluster, preflight
-from verl_provision.decide.plan import plan_fleet
+from tests.unit.plan.test_steps import schema
+from verl_provision.plan import cluster, preflight
+from verl_provision.plan.fleet import plan_fleet
 
 NAMES = ("gpu-1", "gpu-2", "gpu-3")
 GROUP = {"head": "gpu-1", "members": list(NAMES), "leaving": []}

@@ -4,8 +4,8 @@ from typing import Any
 
 from verl_provision import versions
 from verl_provision.decide.junk import text
-from verl_provision.decide.keys import digest
 from verl_provision.facts import Host
+from verl_provision.plan.keys import digest
 from verl_provision.select.decision import Decision
 from verl_provision.select.wanted import Wishes
 

@@ -7,9 +7,11 @@ from verl_provision import facts as hosts
 from verl_provision import versions
 from verl_provision.catalog import model as world
 from verl_provision.catalog.model import World
-from verl_provision.decide import steps as stepping
 from verl_provision.decide.junk import items, mapping
 from verl_provision.facts import Host
+from verl_provision.plan import steps as stepping
+from verl_provision.plan.steps.container_image import pull_reference
+from verl_provision.plan.steps.planner import Planner, Steps
 from verl_provision.select import decision as decisions
 from verl_provision.select import wanted
 from verl_provision.select.decision import Decision
@@ -68,7 +70,7 @@ def _told(decision: Decision) -> dict[str, Any]:
 
 def _plan(
     facts: Any, raw_wishes: Any, known: World, given: dict[str, Any], memory: Memory
-) -> tuple[dict[str, Any], Decision, stepping.Planner | None]:
+) -> tuple[dict[str, Any], Decision, Planner | None]:
     try:
         return _plan_or_raise(facts, raw_wishes, known, given, memory)
     except Exception as error:  # the last net; tests show that no input of the schemas' shape meets it
@@ -81,21 +83,21 @@ def _plan(
             "fix": "This is a fault of verl-provision: please report it with the facts of this host.",
         }
         decision = Decision(errors=[problem])
-        return _assemble(decision, decision.id, None, stepping.Steps()), decision, None
+        return _assemble(decision, decision.id, None, Steps()), decision, None
 
 
 def _plan_or_raise(
     facts: Any, raw_wishes: Any, known: World, given: dict[str, Any], memory: Memory
-) -> tuple[dict[str, Any], Decision, stepping.Planner | None]:
+) -> tuple[dict[str, Any], Decision, Planner | None]:
     wishes, errors, same = _read_wishes(raw_wishes, memory)
     errors = [*items(given.get("wish_errors")), *errors]
     if errors or not isinstance(facts, dict) or not facts:
         decision = Decision(errors=[_wish_error(error) for error in errors] or [no_facts(facts)])
-        return _assemble(decision, decision.id, None, stepping.Steps()), decision, None
+        return _assemble(decision, decision.id, None, Steps()), decision, None
     host = hosts.read(facts, known)
     decision, name = _remembered(host, wishes, same, known, memory)
     if not decision.ok:
-        return _assemble(decision, name, wishes, stepping.Steps()), decision, None
+        return _assemble(decision, name, wishes, Steps()), decision, None
     settings, secrets = mapping(given.get("settings")), mapping(given.get("secrets"))
     seen = hosts.served_by(host, decision.backend)
     planner = stepping.plan(seen, wishes, decision, known, settings, secrets, given.get("head") is True)
@@ -203,7 +205,7 @@ def _wish_error(error: Any) -> dict[str, Any]:
     }
 
 
-def _assemble(decision: Decision, name: str, wishes: Wishes | None, planned: stepping.Steps) -> dict[str, Any]:
+def _assemble(decision: Decision, name: str, wishes: Wishes | None, planned: Steps) -> dict[str, Any]:
     """The plan as plain data; complete whether or not anything fits."""
     errors = [*decision.errors, *planned.errors]
     ok = decision.ok and not errors
@@ -240,7 +242,7 @@ def _image(decision: Decision, wishes: Wishes) -> dict[str, Any] | None:
     return {
         "id": image.id,
         "ref": image.ref,
-        "pull_ref": stepping.pull_reference(image, wishes, decision.backend),
+        "pull_ref": pull_reference(image, wishes, decision.backend),
         "digest": image.digest,
         "tier": decision.tier,
         "cuda": versions.minor(image.cuda) if image.cuda else None,

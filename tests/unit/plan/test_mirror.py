@@ -4,8 +4,8 @@ import pytest
 
 from tests.unit.decide.machines import loaded, machine, plan
 from verl_provision.catalog import references
-from verl_provision.decide import mirror
-from verl_provision.decide.plan import plan_fleet
+from verl_provision.plan import mirror
+from verl_provision.plan.fleet import plan_fleet
 
 
 def test_each_image_once_and_only_docker_hosts_are_clients():

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from verl_provision.decide import preflight
+from verl_provision.plan import preflight
 
 FINGERPRINT = "C95B321B61E88C1809C4F759DDCAE044F796ECB0"
 

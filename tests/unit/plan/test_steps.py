@@ -6,8 +6,8 @@ import jsonschema
 import pytest
 
 from tests.unit.decide.machines import DOCKER_26, ROOT, loaded, machine, plan, recorded, settle
-from verl_provision.decide import steps
-from verl_provision.decide.plan import plan_fleet
+from verl_provision.plan.fleet import plan_fleet
+from verl_provision.plan.steps import training_container
 
 BARE = {"docker": False, "sudo": True}
 OTHER = [{"id": "ffffffffffff", "name": "somebodys", "image": "busybox"}]
@@ -717,7 +717,7 @@ def test_podman_is_given_names_with_their_registry_and_asks_by_cdi():
     ("size", "mebibytes"), [("10g", 10240), ("10GB", 10240), ("512m", 512), (1073741824, 1024), ("plenty", None)]
 )
 def test_sizes_are_read_as_engines_do(size, mebibytes):
-    assert steps.mebibytes(size) == mebibytes
+    assert training_container.mebibytes(size) == mebibytes
 
 
 def test_another_engines_image_and_container_do_not_count():

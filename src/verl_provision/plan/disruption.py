@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from verl_provision.decide.daemon_json import RESTART_IDLE
 from verl_provision.facts import Host
+from verl_provision.plan.daemon_json import RESTART_IDLE
 from verl_provision.select.wanted import Wishes
 
 NONE, RELOAD, LIVE_RESTORE, RESTART = "none", "reload", "live_restore_restart", "restart"

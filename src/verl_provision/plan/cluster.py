@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from verl_provision import versions
-from verl_provision.decide import verification
 from verl_provision.decide.junk import mapping, text, texts, whole
-from verl_provision.decide.keys import step_key
-from verl_provision.decide.steps import Planner, container_env, mebibytes, token_path
+from verl_provision.plan import verification
+from verl_provision.plan.keys import step_key
+from verl_provision.plan.steps.huggingface_token import token_path
+from verl_provision.plan.steps.planner import Planner
+from verl_provision.plan.steps.training_container import container_env, mebibytes
 from verl_provision.select import releases
 
 STEP, SAME = "ray_cluster", "cluster_same"

@@ -4,7 +4,7 @@ import copy
 import json
 from typing import Any
 
-from verl_provision.decide import cluster
+from verl_provision.plan import cluster
 
 TOOLKIT_PACKAGES = (
     "nvidia-container-toolkit",
