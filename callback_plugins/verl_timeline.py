@@ -1,5 +1,15 @@
 """Callback verl_timeline: note when each play begins, for the report's timeline."""
 
+DOCUMENTATION = r"""
+name: verl_timeline
+type: aggregate
+short_description: Notes when each play begins, for the timeline of the report
+version_added: "0.1.0"
+author: verl-provision authors (@verl-provision)
+description:
+  - Prints nothing. P(verl_report#filter) reads what was noted.
+"""
+
 import sys
 import time
 from pathlib import Path
@@ -9,16 +19,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the pack
 from ansible.plugins.callback import CallbackBase
 
 from verl_provision import timeline
-
-DOCUMENTATION = r"""
-name: verl_timeline
-type: aggregate
-short_description: Notes when each play begins, for the timeline of the report
-version_added: "0.1.0"
-author: verl-provision
-description:
-  - Prints nothing. P(verl_report#filter) reads what was noted.
-"""
 
 
 class CallbackModule(CallbackBase):

@@ -13,5 +13,11 @@ options:
     default: []
     suboptions:
       key: {type: str, required: true, description: "The registry, as C(registry.example.org:5000)."}
-      value: {type: dict, required: true, description: C(username) and C(password).}
+      value:
+        description: The login.
+        type: dict
+        required: true
+        suboptions:
+          username: {type: str, required: true, description: Its user.}
+          password: {type: str, required: true, description: Its password.}
 """

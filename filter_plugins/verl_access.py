@@ -11,7 +11,7 @@ DOCUMENTATION = r"""
 name: verl_access
 short_description: Gives a step the proxy, the logins and the token of its host
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Takes the secrets straight from the inventory at the moment a task needs them.
   - Neither the run nor the plan has them.

@@ -14,7 +14,7 @@ DOCUMENTATION = r"""
 name: verl_begin
 short_description: Reads and checks the wishes of every host before any host is touched
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Collects the C(verl_*) variables (wishes) and the role variables (settings) of each host, fills in defaults, casts
     strings that came from C(-e), and refuses unknown and wrong ones by name.

@@ -13,7 +13,7 @@ DOCUMENTATION = r"""
 name: verl_daemon_json_changes
 short_description: Says what a change of Docker's daemon.json needs to take effect
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Compares the content of a daemon.json with what is wanted in it, and classifies every key that differs by
     C(catalog/daemon_json.yml). A key that isn't listed there counts as V(restart_idle).

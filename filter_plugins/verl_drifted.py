@@ -14,7 +14,7 @@ DOCUMENTATION = r"""
 name: verl_drifted
 short_description: Names the hosts where a plan would do something
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - For the C(hosts) of the play that fails hosts which drifted. ansible-playbook then exits with 2.
   - Raises where a host was refused, failed or couldn't be reached, so that ansible-playbook exits with 4 instead.

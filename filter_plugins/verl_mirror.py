@@ -12,7 +12,7 @@ DOCUMENTATION = r"""
 name: verl_mirror
 short_description: Says what a mirror of the fleet's images has to hold
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Returns the images that the hosts' plans name, each once, and for each host the registries that the mirror can stand
     in for there.

@@ -11,7 +11,7 @@ DOCUMENTATION = r"""
 name: verl_node_differences
 short_description: Says what a node of a Ray cluster has otherwise than its head
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Compares two stamps, as the steps that check verl out or build a source environment leave them - verl's commit and
     release, Ray, and the minor release of Python. What one of them doesn't say isn't compared.

@@ -15,7 +15,7 @@ DOCUMENTATION = r"""
 name: verl_plan
 short_description: Decides backend, image and steps for every host, and says why
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Takes the facts that C(verl_host_facts) registered as C(__verl_facts) on each host and the wishes of C(verl_begin),
     and returns the plan of the fleet (C(catalog/schema/plan.json)).

@@ -12,7 +12,7 @@ DOCUMENTATION = r"""
 name: verl_plan_text
 short_description: Shows a fleet's plan as text
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - A row per host (GPUs, driver, backend, image, verl, steps), then for each of the first hosts why, the warnings,
     the errors with their fixes, and what would be possible after a change.

@@ -12,7 +12,7 @@ DOCUMENTATION = r"""
 name: verl_preflight_answers
 short_description: Gives the answers of preflight back to the plan
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Fills in the digests that tags were resolved to, and refuses the hosts whose plan needs something that isn't there.
 options:

@@ -14,7 +14,7 @@ DOCUMENTATION = r"""
 name: verl_report
 short_description: Says what became of every host of the run
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Builds the report (C(catalog/schema/report.json)), its terminal text, its Markdown and HTML views, and for each host
     whether the run is well there and the sentence that says so.

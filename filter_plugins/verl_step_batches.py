@@ -11,7 +11,7 @@ DOCUMENTATION = r"""
 name: verl_step_batches
 short_description: Sizes the batches of a step's play
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - For the C(serial) of a step's play, whose hosts are P(verl_step_hosts#filter)'s. The hosts that the step doesn't
     disturb come at once, then C(verl_rolling_canary) of those that it does, then C(verl_rolling_batch) at a time.

@@ -11,7 +11,7 @@ DOCUMENTATION = r"""
 name: verl_step_hosts
 short_description: Names the hosts whose plan has a step
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - For the C(hosts) of a step's play. A host that failed an earlier step, or was left for another run, is left out.
   - Those that the step disturbs come last; P(verl_step_batches#filter) says how many of them at a time.

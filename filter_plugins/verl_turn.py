@@ -11,7 +11,7 @@ DOCUMENTATION = r"""
 name: verl_turn
 short_description: Says why a step that disturbs hosts isn't begun on the next batch of them
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - A step isn't begun on more hosts once too many of those before failed it (C(verl_rolling_max_fail_percentage)).
 options:

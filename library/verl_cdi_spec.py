@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: verl_cdi_spec
 short_description: Keeps the CDI specification of the GPUs up to date
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Lets C(nvidia-ctk cdi generate) write a specification beside O(path), compares, and puts it in place
     where it differs. One
@@ -26,6 +26,7 @@ options:
     description: Seconds for C(nvidia-ctk).
     type: int
     default: 120
+extends_documentation_fragment: [verl_attributes]
 attributes:
   check_mode:
     support: full

@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: verl_container
 short_description: Creates, compares and starts the training container
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Runs C(docker create), C(docker start) with the wanted flags, on Docker and Podman alike. Compares a
     container that is
@@ -141,6 +141,7 @@ options:
     description: Seconds that processes get to end.
     type: int
     default: 30
+extends_documentation_fragment: [verl_attributes]
 attributes:
   check_mode:
     support: full

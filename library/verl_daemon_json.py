@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: verl_daemon_json
 short_description: Merges settings into Docker's daemon.json and says what makes them take effect
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Merges O(settings) into the file. Objects are merged key by key, lists are united, every other key stays
     as it is.
@@ -34,6 +34,7 @@ options:
         as a run that was killed, the engine is to read the file again whatever it shows.
     type: bool
     default: true
+extends_documentation_fragment: [verl_attributes]
 attributes:
   check_mode:
     support: full

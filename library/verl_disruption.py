@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: verl_disruption
 short_description: Reloads or restarts the container engine, only as far as running jobs allow
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Looks at the host right before it acts. V(restart), V(daemon_reload) and V(gate) need an idle host or
     O(allowed); what
@@ -51,6 +51,7 @@ options:
     description: Seconds that the engine gets to answer again.
     type: int
     default: 60
+extends_documentation_fragment: [verl_attributes]
 attributes:
   check_mode:
     support: full

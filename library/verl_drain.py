@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: verl_drain
 short_description: Runs a site's own command before or after a step that disturbs a host
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Runs O(command) in a shell on the controller, in the process of Ansible itself, whatever the connection to the host
     is. Playbooks use it around a step that ends what runs on a host, so that a scheduler can take the host out before
@@ -29,6 +29,7 @@ options:
     description: What the command is told of the host, as environment variables.
     type: dict
     required: true
+extends_documentation_fragment: [verl_attributes]
 attributes:
   check_mode:
     support: full

@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: verl_editable_install
 short_description: Installs verl from the mounted checkout inside the container, and nothing else
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Runs C(pip install --no-deps -e PATH) inside the running container where verl isn't installed from
     O(path) yet, or in another
@@ -69,7 +69,7 @@ options:
     description: Seconds for pip.
     type: int
     default: 600
-extends_documentation_fragment: verl_proxy
+extends_documentation_fragment: [verl_attributes, verl_proxy]
 attributes:
   check_mode:
     support: full

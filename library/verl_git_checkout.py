@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: verl_git_checkout
 short_description: Checks a release or commit out, shallow and resumable
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Fetches one tag or commit without its history and checks it out. An interrupted fetch goes on in the next
     run.
@@ -32,7 +32,7 @@ options:
     description: How often a fetch is tried.
     type: int
     default: 3
-extends_documentation_fragment: verl_proxy
+extends_documentation_fragment: [verl_attributes, verl_proxy]
 attributes:
   check_mode:
     support: full

@@ -66,8 +66,7 @@ notes:
   - Runs C(sudo -n) to find out whether the login user has root's rights without a password, and to ask Docker and read
     its C(daemon.json) where the login user cannot. Nothing ever asks for a password.
   - C(nvidia-smi) is run only where the kernel module is loaded, since as root it would load it.
-author:
-  - verl-provision authors
+author: verl-provision authors (@verl-provision)
 """
 
 EXAMPLES = r"""

@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: verl_image
 short_description: Pulls a container image by digest, with progress, and verifies what came
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Makes sure that the image O(name) with O(digest) is on the host, using the engine's own command line, so
     that Docker and
@@ -67,7 +67,7 @@ options:
     description: How long V(wait) waits.
     type: int
     default: 10
-extends_documentation_fragment: [verl_logins, verl_proxy]
+extends_documentation_fragment: [verl_attributes, verl_logins, verl_proxy]
 attributes:
   check_mode:
     support: full

@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: verl_mirror_image
 short_description: Copies an image by digest from upstream into a registry on this machine
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Copies O(name) with C(skopeo), whole (every platform that the digest names), so that its digest stays what it was.
   - Blobs that the mirror has already are not fetched again, so a copy that was cut off goes on where it was.
@@ -55,9 +55,12 @@ options:
     description: The first pause between tries in seconds. It doubles each time and varies by half at random.
     type: int
     default: 10
+extends_documentation_fragment: [verl_attributes]
 attributes:
   check_mode:
     support: full
+  diff_mode:
+    support: none
 """
 
 EXAMPLES = r"""

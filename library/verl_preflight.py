@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: verl_preflight
 short_description: Asks whether everything exists that a plan will fetch
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Asks registries for manifests, repositories for packages and keys, git servers for tags and package
     indexes for versions, all
@@ -28,7 +28,7 @@ options:
     description: Seconds for one request over the network.
     type: int
     default: 20
-extends_documentation_fragment: [verl_logins, verl_proxy]
+extends_documentation_fragment: [verl_attributes, verl_logins, verl_proxy]
 attributes:
   check_mode:
     support: full

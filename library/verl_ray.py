@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: verl_ray
 short_description: Waits for the nodes of a Ray cluster, or takes one out of it
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - V(reach) waits until every port of O(targets) accepts a connection from this host.
   - V(ready) does the same, then asks Ray itself, inside its container, until every node of O(nodes) is alive and has
@@ -61,10 +61,13 @@ options:
     description: Seconds for all of it.
     type: int
     default: 300
+extends_documentation_fragment: [verl_attributes]
 attributes:
   check_mode:
     support: partial
     details: Nothing is waited for.
+  diff_mode:
+    support: none
 """
 
 EXAMPLES = r"""

@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: verl_ray_unit
 short_description: Keeps Ray running from a source environment
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Writes a unit of the connecting user's own systemd, starts it and has it started at boot. Needs no root; the user
     has to linger (C(loginctl enable-linger)), or all of it ends with the session.
@@ -37,6 +37,7 @@ options:
     description: Whether a unit under which jobs run may be restarted.
     type: bool
     default: false
+extends_documentation_fragment: [verl_attributes]
 attributes:
   check_mode:
     support: full

@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: verl_report_files
 short_description: Writes the files of one run's report on the controller
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Writes a directory O(run) below O(directory) on the controller and points the link C(latest) there at it. Each file,
     and the link, is put in place in one go, so that whoever reads meanwhile sees the old or the new one.
@@ -27,6 +27,7 @@ options:
     description: Files to write as text, by their names.
     type: dict
     required: true
+extends_documentation_fragment: [verl_attributes]
 attributes:
   check_mode:
     support: none

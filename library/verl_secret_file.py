@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: verl_secret_file
 short_description: Keeps a secret in a file that only its owner may read
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Writes the file with mode 0600 in a folder with mode 0700, in one step.
   - The stamp gets a keyed hash of the secret, with a key of its own each time, so that another secret is noticed.
@@ -27,6 +27,7 @@ options:
     description: The key of the plan's step. Without it no stamp is written.
     type: str
     default: ''
+extends_documentation_fragment: [verl_attributes]
 attributes:
   check_mode:
     support: full

@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: verl_sif
 short_description: Pulls a container image into a .sif file by digest
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Makes sure that O(file) is the image O(name) with O(digest), pulled by Apptainer from a registry. Needs no root.
   - The file is put in place in one step, so a running program keeps the old one. What it was made from is kept beside
@@ -63,7 +63,7 @@ options:
     description: How long V(look) waits.
     type: int
     default: 10
-extends_documentation_fragment: [verl_logins, verl_proxy]
+extends_documentation_fragment: [verl_attributes, verl_logins, verl_proxy]
 attributes:
   check_mode:
     support: full

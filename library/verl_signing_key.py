@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: verl_signing_key
 short_description: Puts a repository's signing key in place after comparing its fingerprint
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Downloads an OpenPGP key, computes its fingerprint (no gpg needed), compares it with O(fingerprint) and
     only then writes
@@ -31,7 +31,7 @@ options:
     description: Whether the server's certificate is checked.
     type: bool
     default: true
-extends_documentation_fragment: verl_proxy
+extends_documentation_fragment: [verl_attributes, verl_proxy]
 attributes:
   check_mode:
     support: full

@@ -180,7 +180,7 @@ options:
     description: How long C(action=wait) waits at most.
     type: int
     default: 10
-extends_documentation_fragment: verl_proxy
+extends_documentation_fragment: [verl_attributes, verl_proxy]
 attributes:
   check_mode:
     support: full
@@ -188,7 +188,7 @@ attributes:
   diff_mode:
     support: full
     description: Shows the versions before and after.
-author: verl-provision authors
+author: verl-provision authors (@verl-provision)
 """
 
 EXAMPLES = r"""

@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: verl_stamp
 short_description: Writes the small file that says a step is done
 version_added: "0.1.0"
-author: verl-provision
+author: verl-provision authors (@verl-provision)
 description:
   - Writes a small JSON object with O(key) to O(path) in one step, so that a killed run leaves the old stamp or the new
     one.
@@ -23,6 +23,7 @@ options:
     description: More to keep beside the key.
     type: dict
     default: {}
+extends_documentation_fragment: [verl_attributes]
 attributes:
   check_mode:
     support: full

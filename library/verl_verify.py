@@ -88,13 +88,14 @@ options:
     description: The result of C(action=run), for C(action=remember).
     type: dict
     default: {}
+extends_documentation_fragment: [verl_attributes]
 attributes:
   check_mode:
     support: full
     description: Nothing is run; RV(passed) is null.
   diff_mode:
     support: none
-author: verl-provision authors
+author: verl-provision authors (@verl-provision)
 """
 
 EXAMPLES = r"""
