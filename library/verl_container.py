@@ -131,6 +131,11 @@ options:
     description: Whether a container in which something runs may be recreated.
     type: bool
     default: false
+  restart_running:
+    description: Whether a running container in which nothing runs is stopped and started, to get its GPUs anew.
+    type: bool
+    default: false
+    version_added: "0.2.0"
   runs_ray:
     description:
       - Whether the container's command is Ray. Then only Ray's jobs, tasks and actors count as something that runs in
@@ -343,6 +348,32 @@ class Container:
                 self.engine.run("rm", "-f", self.name)
             raise
 
+    def stop(self, found):
+        """Stop it where nothing runs in it, and start it."""
+        inside = self.processes(found)
+        if inside and not self.want["disruption_allowed"]:
+            self.defer("restart", inside, "its GPUs come from another toolkit now")
+        self.actions.append("stopped")
+        if not self.module.check_mode:
+            limit = self.want["stop_timeout"]
+            self.engine.must("stop", "-t", str(limit), found["Id"], timeout=limit + 60)
+        self.start()
+
+    def defer(self, action, inside, because):
+        """Leave it to an idle container, and say so."""
+        self.answer(
+            False,
+            deferred={
+                "step": "training_container",
+                "action": action,
+                "disruption": "recreate_container",
+                "because": "{0} runs in it ({1} process{2}); {3}".format(
+                    inside[0][:80], len(inside), "" if len(inside) == 1 else "es", because
+                ),
+                "fix": "run again when the job has ended, or set verl_allow_disruption=true",
+            },
+        )
+
     def recreate(self, found):
         """Replace the container; the old one comes back where the new one doesn't start."""
         if self.module.check_mode:
@@ -396,7 +427,9 @@ class Container:
             self.answer(True)
         self.compare(found, image)
         if not self.differences:
-            if not (found.get("State") or {}).get("Running"):
+            if self.want["restart_running"]:
+                self.stop(found)
+            elif not (found.get("State") or {}).get("Running"):
                 self.start()
             self.answer(bool(self.actions))
         options = ", ".join(d["option"] for d in self.differences)
@@ -410,18 +443,7 @@ class Container:
             )
         inside = self.processes(found)
         if inside and not self.want["disruption_allowed"]:
-            self.answer(
-                False,
-                deferred={
-                    "step": "training_container",
-                    "action": "recreate",
-                    "disruption": "recreate_container",
-                    "because": "{0} runs in it ({1} process{2}); it differs in: {3}".format(
-                        inside[0][:80], len(inside), "" if len(inside) == 1 else "es", options
-                    ),
-                    "fix": "run again when the job has ended, or set verl_allow_disruption=true",
-                },
-            )
+            self.defer("recreate", inside, "it differs in: {0}".format(options))
         self.recreate(found)
         self.answer(True)
 
@@ -459,6 +481,7 @@ def main():
             "known_id": {"type": "str", "default": ""},
             "replace_foreign": {"type": "bool", "default": False},
             "disruption_allowed": {"type": "bool", "default": False},
+            "restart_running": {"type": "bool", "default": False},
             "runs_ray": {"type": "bool", "default": False},
             "stop_timeout": {"type": "int", "default": 30},
         },

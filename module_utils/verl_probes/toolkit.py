@@ -16,10 +16,14 @@ PACKAGES = (
 )
 CONFIG = "/etc/nvidia-container-runtime/config.toml"
 SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
+KIND = re.compile(r"""(?:^|[{,])\s*["']?kind["']?\s*:\s*["']?nvidia\.com/gpu["']?\s*(?:$|[,}])""", re.MULTILINE)
+ALL_DEVICES = re.compile(r"""["']?name["']?\s*:\s*["']?all["']?\s*(?:$|[,}])""", re.MULTILINE)
+DRIVER_LIBRARY = re.compile(r"lib(?:cuda|nvidia-ml)\.so\.(\d+\.\d+(?:\.\d+)*)")
+MOST = 32
 
 
 def empty():
-    return {"installed": False, "version": None, "packages": {}, "mode": None, "cdi_specs": []}
+    return {"installed": False, "version": None, "packages": {}, "mode": None, "cdi_specs": [], "gpu_cdi_specs": []}
 
 
 def mode(config):
@@ -50,6 +54,21 @@ def packages(host):
     return {row[1]: row[2] for row in rows if len(row) == 3 and row[0] == "installed" and row[1] in PACKAGES}
 
 
+def gpu_cdi_specs(host, paths):
+    """The specifications of nvidia.com/gpu: the driver whose libraries each names, and whether it has a device `all`.
+
+    YAML or JSON; lines are enough to look at, and Python 3.8 has no YAML.
+    """
+    found = []
+    for path in paths:
+        content = host.read(host.file(path), 1024 * 1024) or ""
+        if KIND.search(content):
+            driver = DRIVER_LIBRARY.search(content)
+            every = bool(ALL_DEVICES.search(content))
+            found.append({"path": path, "driver": driver.group(1) if driver else None, "all": every})
+    return found[:MOST]
+
+
 def probe(host):
     facts = empty()
     ctk = host.which("nvidia-ctk")
@@ -65,5 +84,6 @@ def probe(host):
         for directory in SPEC_DIRS
         for name in host.listdir(host.file(directory))
         if name.endswith((".yaml", ".yml", ".json"))
-    ]
+    ][:MOST]
+    facts["gpu_cdi_specs"] = gpu_cdi_specs(host, facts["cdi_specs"])
     return facts

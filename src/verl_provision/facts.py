@@ -74,6 +74,7 @@ class Container:
     processes: tuple[str, ...]
     key: str | None
     engine: str = "docker"
+    by_cdi: bool = False  # how it got its GPUs
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,6 @@ class Host:
     apptainer_version: str | None
     toolkit_version: str | None
     toolkit_mode: str | None
-    cdi_specs: tuple[str, ...]
     stocks: dict[str, tuple[frozenset[str], frozenset[str]]]  # by engine: (references, digests) of its images
     local_images: tuple[dict[str, Any], ...]
     pythons: tuple[Python, ...]
@@ -179,11 +179,11 @@ def read(facts: Any, world: World) -> Host:
     images = mappings(facts.get("images"))
     ray, network = mapping(facts.get("ray")), mapping(facts.get("network"))
     ray_container, service = mapping(ray.get("container")), mapping(ray.get("user_service"))
-    specs = texts(toolkit.get("cdi_specs"))
-    podman_installed = flag(podman.get("installed")) is True
-    lacks = _podman_lacks(podman, specs) if podman_installed else "it is not installed"
-    gpus = _gpus(mappings(nvidia.get("gpus")), world)
     driver = text(nvidia.get("driver_version"))
+    cdi_lacks = _cdi_lacks(toolkit, driver)
+    podman_installed = flag(podman.get("installed")) is True
+    lacks = _podman_lacks(podman, cdi_lacks) if podman_installed else "it is not installed"
+    gpus = _gpus(mappings(nvidia.get("gpus")), world)
     cuda, known = driver_cuda(driver, world.branch_cuda)
     root = flag(user.get("root")) is True
     name = text(user.get("name")) or ("root" if root else "the login user")
@@ -213,14 +213,13 @@ def read(facts: Any, world: World) -> Host:
         fabric_version=text(fabric.get("version")),
         gpu_processes=len(items(nvidia.get("processes"))),
         other=_other(facts),
-        docker=_docker(mapping(engines.get("docker"))),
+        docker=_docker(mapping(engines.get("docker")), toolkit, cdi_lacks),
         podman_version=(text(podman.get("version")) or "unknown") if podman_installed else None,
         podman_able=podman_installed and not lacks,
         podman_lacks=lacks,
         apptainer_version=(text(apptainer.get("version")) or "unknown") if apptainer.get("installed") is True else None,
         toolkit_version=(text(toolkit.get("version")) or "0") if toolkit.get("installed") is True else None,
         toolkit_mode=text(toolkit.get("mode")),
-        cdi_specs=specs,
         stocks=_stocks(images),
         local_images=tuple(images),
         pythons=_pythons(facts),
@@ -355,15 +354,36 @@ def _stores(disk: dict[str, Any], home: str) -> dict[str, Store]:
     }
 
 
-def _podman_lacks(podman: dict[str, Any], specs: tuple[str, ...]) -> str:
+def _podman_lacks(podman: dict[str, Any], cdi_lacks: str) -> str:
     if podman.get("rootless") is True and podman.get("subids") is False:
         return "it has no subordinate ids for this user (/etc/subuid, /etc/subgid)"
+    return cdi_lacks
+
+
+def _cdi_lacks(toolkit: dict[str, Any], driver: str | None) -> str:
+    """Why `nvidia.com/gpu=all` can't be had from the CDI specifications; "" where it can.
+
+    A specification in /var/run/cdi comes before one in /etc/cdi; two of one directory that both describe it are a
+    conflict, and then neither counts.
+    """
+    if "gpu_cdi_specs" not in toolkit:
+        return "" if texts(toolkit.get("cdi_specs")) else "there is no CDI specification in /etc/cdi or /var/run/cdi"
+    specs = [spec for spec in mappings(toolkit.get("gpu_cdi_specs")) if spec.get("all") is True]
     if not specs:
-        return "there is no CDI specification in /etc/cdi or /var/run/cdi"
+        return "there is no CDI specification of nvidia.com/gpu=all in /etc/cdi or /var/run/cdi"
+    folders = {str(spec.get("path")).rpartition("/")[0] for spec in specs}
+    first = "/var/run/cdi" if "/var/run/cdi" in folders else "/etc/cdi"
+    specs = [spec for spec in specs if str(spec.get("path")).rpartition("/")[0] == first]
+    names = " and ".join(str(spec.get("path")) for spec in specs)
+    if len(specs) > 1:
+        return f"the CDI specifications {names} both describe nvidia.com/gpu=all, which is a conflict"
+    made = text(specs[0].get("driver"))
+    if made and driver and made != driver:
+        return f"the CDI specification {names} names libraries of driver {made}, loaded is {driver}"
     return ""
 
 
-def _docker(docker: dict[str, Any]) -> Docker:
+def _docker(docker: dict[str, Any], toolkit: dict[str, Any], cdi_lacks: str) -> Docker:
     if docker.get("installed") is not True:
         return Docker(reason=text(docker.get("reason")))
     config, proxy = mapping(docker.get("daemon_json")), mapping(docker.get("proxy"))
@@ -375,8 +395,7 @@ def _docker(docker: dict[str, Any]) -> Docker:
         rootless=docker.get("rootless") is True,
         reason=text(docker.get("reason")),
         runtimes=texts(docker.get("runtimes")),
-        cdi_ready=docker.get("cdi") is True
-        and any(device.startswith("nvidia.com/gpu") for device in texts(docker.get("cdi_devices"))),
+        cdi_ready=docker.get("cdi") is True and _docker_has_cdi(docker, toolkit, cdi_lacks),
         swarm=docker.get("swarm") is True,
         proxies=(text(proxy.get("http")) or "", text(proxy.get("https")) or ""),
         live_restore=docker.get("live_restore") is True,
@@ -394,10 +413,18 @@ def _docker(docker: dict[str, Any]) -> Docker:
     )
 
 
+def _docker_has_cdi(docker: dict[str, Any], toolkit: dict[str, Any], cdi_lacks: str) -> bool:
+    """Docker lists its CDI devices since 28.2; before that, and where a file is of another driver, the files say."""
+    listed = any(device.startswith("nvidia.com/gpu") for device in texts(docker.get("cdi_devices")))
+    if mappings(toolkit.get("gpu_cdi_specs")):
+        return not cdi_lacks
+    return listed
+
+
 def _container(container: Any) -> Container | None:
     if not isinstance(container, dict):
         return None
-    labels = mapping(container.get("labels"))
+    labels, spec = mapping(container.get("labels")), mapping(container.get("spec"))
     return Container(
         id=text(container.get("id")) or "",
         running=container.get("running") is True,
@@ -406,6 +433,7 @@ def _container(container: Any) -> Container | None:
         processes=tuple(str(item)[:80] for item in items(container.get("processes"))),
         key=text(labels.get("verl-provision.key")),
         engine=text(container.get("engine")) or "docker",
+        by_cdi=any(request.get("driver") == "cdi" for request in mappings(spec.get("device_requests"))),
     )
 
 

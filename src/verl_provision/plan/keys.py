@@ -14,6 +14,7 @@ NOT_CONTENT = frozenset(
         "allowed",
         "because",
         "disruption_allowed",
+        "restart_running",
         "allow_disruption",
         "nodes",
         "node_key",

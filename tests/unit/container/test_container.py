@@ -89,6 +89,20 @@ def test_one_that_is_stopped_is_started(module, docker, args, container):
     assert changing(docker) == [["start", "verl"]]
 
 
+def test_a_running_one_is_started_anew_where_its_gpus_come_from_another_toolkit(module, docker, args, container):
+    docker.says(["container", "inspect"], out=[container]).says(["top"], out=TOP).says(["stop"]).says(["start"])
+    answer = module("verl_container", {**args, "restart_running": True})
+    assert (answer["changed"], answer["actions"]) == (True, ["stopped", "started"])
+    assert [call[0] for call in changing(docker)] == ["stop", "start"]
+
+
+def test_one_in_which_something_runs_is_not_started_anew(module, docker, args, container):
+    docker.says(["container", "inspect"], out=[container]).says(["top"], out=TOP + "4801 Sl python3 -m verl.trainer\n")
+    answer = module("verl_container", {**args, "restart_running": True})
+    assert (answer["changed"], answer["deferred"]["action"]) == (False, "restart")
+    assert changing(docker) == []
+
+
 def test_one_in_which_something_runs_is_not_recreated(module, docker, args, container):
     docker.says(["container", "inspect"], out=[container]).says(["top"], out=TOP + "4801 Sl python3 -m verl.trainer\n")
     answer = module("verl_container", {**args, "shm_size": "64g", "known_id": IDENT})

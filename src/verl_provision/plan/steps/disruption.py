@@ -1,6 +1,6 @@
 """Plan role disruption: what makes changes of the engine and the toolkit take effect."""
 
-from verl_provision.plan import daemon_json, disruption
+from verl_provision.plan import daemon_json, disruption, legacy_hook
 from verl_provision.plan.steps.nvidia_container_toolkit import nvidia_container_toolkit
 from verl_provision.plan.steps.planner import Planner
 
@@ -24,7 +24,7 @@ def toolkit_and_effect(planner: Planner, engine_needs: str) -> str:
         request = "runtime_env"
     if planner.decision.profile == "cpu":
         request = "none"
-    elif "nvidia" not in host.docker.runtimes and not choice.configure_runtime and host.docker.cdi_ready:
+    elif host.docker.cdi_ready and not choice.configure_runtime and legacy_hook.cdi_instead(host):
         request = "cdi"
     if rung.action == disruption.DEFER:
         planner.defer(

@@ -4,7 +4,7 @@ from typing import Any
 
 from verl_provision import versions
 from verl_provision.decide.junk import mapping, text
-from verl_provision.facts import Host
+from verl_provision.plan import legacy_hook
 from verl_provision.plan.steps.docker_engine import _may_edit
 from verl_provision.plan.steps.planner import Planner
 from verl_provision.select import backend
@@ -39,6 +39,9 @@ def nvidia_container_toolkit(planner: Planner) -> bool:
     elif "version" in own and versions.compare(found, str(own["version"])) != 0:
         reasons.append(f"the NVIDIA container toolkit is {found}, wanted is {own['version']}")
         upgrade = True
+    elif legacy_hook.upgrade_due(host, planner.idle or planner.wishes.disrupt):
+        reasons.append(f"the NVIDIA container toolkit {found} is older than {legacy_hook.WITHOUT}: {legacy_hook.HARM}")
+        upgrade = True
     lost = entry_lost(planner, args)
     if choice.configure_runtime:
         reasons.append("Docker has no nvidia runtime yet")
@@ -59,12 +62,13 @@ def nvidia_container_toolkit(planner: Planner) -> bool:
     if edits and not _may_edit(planner, "nvidia_container_toolkit", "runtimes"):
         return False
     disturbs = "none"
-    if upgrade and legacy_hook(host):
+    if upgrade and legacy_hook.of_anyone(host):
         disturbs = "toolkit_upgrade"
-        if not (planner.idle or planner.wishes.disrupt):
+        ray = ["Ray's container is running"] if host.ray_container and host.ray_up else []
+        if (ray or not planner.idle) and not planner.wishes.disrupt:
             because = (
                 "its installation runs systemctl daemon-reload, which takes the GPUs from running containers that "
-                f"use the legacy hook with the systemd cgroup driver; {'; '.join(planner.busy)}"
+                f"use the legacy hook with the systemd cgroup driver; {'; '.join([*planner.busy, *ray])}"
             )
             planner.defer("nvidia_container_toolkit", "upgrade", disturbs, because)
             return False
@@ -85,12 +89,3 @@ def entry_lost(planner: Planner, args: dict[str, Any]) -> str:
     if "nvidia" in mapping(docker.daemon_json.get("runtimes")):
         return ""
     return f"{docker.daemon_json_path} lacks runtimes.nvidia, which an earlier run put there"
-
-
-def legacy_hook(host: Host) -> bool:
-    """Whether containers may hold GPUs through the legacy hook, so that a daemon-reload takes them away."""
-    if host.docker.cgroup_driver not in (None, "systemd"):
-        return False
-    if host.toolkit_mode == "legacy" or versions.compare(host.toolkit_version or "0", "1.18.0") < 0:
-        return True
-    return versions.compare(host.docker.version or "0", "29.2.0") < 0

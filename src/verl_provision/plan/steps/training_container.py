@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from verl_provision.decide.junk import items, mapping, text
-from verl_provision.plan import disruption
+from verl_provision.plan import disruption, legacy_hook
 from verl_provision.plan.keys import step_key
 from verl_provision.plan.steps.planner import SECRETS, Planner, in_use
 
@@ -40,6 +40,11 @@ def training_container(planner: Planner, image: dict[str, Any], checkout: dict[s
     planner.shm_mb = mebibytes(args["shm_size"])
     # What is installed inside comes from the checkout: another release, another container.
     key = step_key("training_container", {**args, "verl": checkout["version"]})
+    if request == "cdi" and container and not container.by_cdi and "nvidia" in host.docker.runtimes:
+        other = step_key("training_container", {**args, "gpu_request": "gpus_all", "verl": checkout["version"]})
+        if other in (planner.stamp("training_container"), container.key):
+            key, args["gpu_request"] = other, "gpus_all"  # another way to its GPUs is no reason to make it anew
+    warn_of_legacy_hook(planner, args["gpu_request"])
     planner.out.content["training_container"] = key
     planner.out.container = args
     planner.out.content["image"] = reference
@@ -50,6 +55,10 @@ def training_container(planner: Planner, image: dict[str, Any], checkout: dict[s
         planner.add("training_container", reason, args)  # started again; nothing more is disturbed than is already
         planner.out.steps["training_container"]["key"] = key
         return
+    toolkit = planner.out.steps.get("nvidia_container_toolkit")
+    if toolkit and toolkit["disruption"] == "toolkit_upgrade" and container and container.running:
+        reason = reason or f"the container {wishes.container} gets its GPUs from the toolkit that is upgraded"
+        args["restart_running"] = True
     if not reason:
         return
     if planner.blocked:
@@ -66,6 +75,22 @@ def training_container(planner: Planner, image: dict[str, Any], checkout: dict[s
     disturbs = "recreate" if container and container.running else "none"
     planner.add("training_container", reason, args, disturbs)
     planner.out.steps["training_container"]["key"] = key
+
+
+def warn_of_legacy_hook(planner: Planner, request: str) -> None:
+    """Say it where our container gets its GPUs, or keeps them, in the way that a daemon-reload ends."""
+    host = planner.host
+    if request not in ("gpus_all", "runtime_env") or not legacy_hook.of_ours(host):
+        return
+    if "nvidia_container_toolkit" in planner.out.steps and host.toolkit_mode != "legacy":
+        return  # its upgrade comes first
+    planner.out.warnings.append(
+        {
+            "rule": "legacy_hook",
+            "message": f"the container {planner.wishes.container}: {legacy_hook.HARM}",
+            "fix": legacy_hook.fix(host, planner.world, planner.wishes.container),
+        }
+    )
 
 
 def container_env(planner: Planner) -> dict[str, str]:
