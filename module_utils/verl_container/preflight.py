@@ -1,6 +1,7 @@
 """One function per kind of thing that a plan fetches. Each returns (ok, found, data) or raises Missing with a fix."""
 
 import fnmatch
+import glob
 import gzip
 import json
 import lzma
@@ -10,6 +11,13 @@ import sys
 
 from ansible.module_utils.verl_access import logins
 from ansible.module_utils.verl_container import cli, openpgp, registry, web
+
+DAEMON_JSON = ("/etc/docker/daemon.json", "~/.config/docker/daemon.json")
+REGISTRIES_CONF = tuple(
+    "{0}/containers/registries.conf{1}".format(place, part)
+    for place in ("/etc", "~/.config")
+    for part in ("", ".d/*.conf")
+)
 
 
 class Missing(Exception):
@@ -28,66 +36,106 @@ def hide(text):
     return re.sub(r"://[^/@\s]+@", "://", str(text))
 
 
-def hub_mirrors(path="/etc/docker/daemon.json"):
-    """Return the Docker Hub mirrors that this host's engine uses."""
-    try:
-        with open(path, encoding="utf-8") as handle:
-            return list(json.load(handle).get("registry-mirrors") or [])
-    except (OSError, ValueError, AttributeError):
-        return []
+def daemon_json(key):
+    """Return a list of names in this host's daemon.json files, the system's and rootless Docker's."""
+    found = []
+    for path in DAEMON_JSON:
+        try:
+            with open(os.path.expanduser(path), encoding="utf-8") as handle:
+                entries = json.load(handle).get(key)
+        except (OSError, ValueError, AttributeError):
+            continue
+        found += [entry for entry in entries if isinstance(entry, str)] if isinstance(entries, list) else []
+    return found
+
+
+def insecure_registries():
+    """Return the registries that this host's operator named insecure: for Docker, and for Podman (registries.conf)."""
+    found = daemon_json("insecure-registries")
+    for pattern in REGISTRIES_CONF:
+        for path in sorted(glob.glob(os.path.expanduser(pattern))):
+            try:
+                with open(path, encoding="utf-8") as handle:
+                    blocks = re.split(r"(?m)^\s*\[", handle.read())
+            except (OSError, ValueError):
+                continue
+            for block in blocks:
+                place = re.search(r"""(?m)^\s*location\s*=\s*["']([^"'/]+)""", block)
+                if place and re.search(r"(?m)^\s*insecure\s*=\s*true\b", block):
+                    found.append(place.group(1))
+    return found
 
 
 def registry_manifest(request, context):
-    """The image's manifest is there for this platform; resolves a tag to its digest."""
-    reference = request["ref"]
-    name, repository, tag = registry.parse(reference)
+    """The image's manifest is there for this platform; resolves a tag to its digest.
+
+    `known` says that what is there is known already: then only whether this host gets at it is asked, by HEAD.
+    """
+    name, repository, tag = registry.parse(request["ref"])
     wanted = request.get("digest") or tag
     login = logins.login_for(name, context.get("registry_logins") or [])
-    places = []
+    insecure = list(request.get("insecure") or []) + insecure_registries()
+    architecture = registry.ARCHITECTURES.get(request.get("arch"), request.get("arch") or "amd64")
+    addresses = [(name, login)]
     if name in registry.HUB:
-        for mirror in list(request.get("mirrors") or []) + hub_mirrors():
-            places.append(registry.Registry(name, None, context["timeout"], base=mirror))
-    places.append(registry.Registry(name, login, context["timeout"]))
+        mirrors = list(request.get("mirrors") or []) + daemon_json("registry-mirrors")
+        addresses = [(mirror, None) for mirror in mirrors] + addresses
     failures = []
-    for place in places:
+    for address, its_login in addresses:
         try:
-            found = place.manifest(repository, wanted)
+            place = registry.Registry(address, its_login, context["timeout"], insecure)
+            if request.get("known"):
+                found = {"digest": place.digest(repository, wanted) or wanted, "platforms": []}
+            else:
+                found = place.manifest(repository, wanted, architecture)
             break
-        except web.WebError as error:
+        except registry.RegistryError as error:
             failures.append(error)
         except ValueError as error:
-            failures.append(web.WebError("the answer is no manifest: {0}".format(error)))
+            failures.append(registry.RegistryError("odd", str(error)))
     else:
-        error = next((failure for failure in failures if failure.status), failures[-1])
-        if error.status == 404:
-            what = "digest" if request.get("digest") else "tag"
-            raise Missing(
-                "{0} has no {1} {2} in {3}".format(name, what, wanted, repository),
-                "Look which tags there are, then correct verl_image or the catalog; or unset verl_mirror_registry",
-            )
-        if error.status in (401, 403):
-            raise Missing(
-                "{0} refuses access to {1} ({2})".format(name, repository, error),
-                "Is the name right? A private one needs a login: verl_registry_logins",
-            )
-        if error.status == 429:
-            raise Missing(
-                "{0} limits requests ({1})".format(name, error), "Wait, log in, or use a mirror: verl_mirror_registry"
-            )
-        raise Missing(
-            "{0} can't be asked: {1}".format(name, error),
-            "curl -I https://{0}/v2/ on this host; set verl_mirror_registry or verl_proxy".format(name),
-        )
-    architecture = registry.ARCHITECTURES.get(request.get("arch"), request.get("arch") or "amd64")
+        raise _absent(name, repository, wanted, next((one for one in failures if one.status), failures[-1]))
     platform = "linux/" + architecture
-    if found["platforms"] and platform not in found["platforms"]:
+    if found["platforms"] and not any((there + "/").startswith(platform + "/") for there in found["platforms"]):
         raise Missing(
             "only for {0}".format(", ".join(sorted(set(found["platforms"])))),
             "Choose an image that is built for {0}".format(platform),
             needed=platform,
+            data={"kind": "missing"},
         )
-    found["insecure"] = place.insecure
     return "manifest {0}".format(found["digest"][:19]), found
+
+
+def _absent(name, repository, wanted, error):
+    """What to say of an image that no registry gave."""
+    data = {"kind": error.kind}
+    if error.kind == "missing":
+        return Missing(
+            "{0} has no {1} {2} in {3}".format(
+                name, "digest" if registry.is_digest(wanted) else "tag", wanted, repository
+            ),
+            "Look which tags there are, then correct verl_image or the catalog; or unset verl_mirror_registry",
+            data=data,
+        )
+    if error.kind == "denied":
+        return Missing(
+            "{0} refuses access to {1} ({2})".format(name, repository, error),
+            "Is the name right? A private one needs a login: verl_registry_logins; a token service outside its domain "
+            "is named there too (realm)",
+            data=data,
+        )
+    if error.kind == "limited":
+        return Missing(
+            "{0} limits requests ({1})".format(name, error),
+            "Wait, log in, or use a mirror: verl_mirror_registry",
+            data=data,
+        )
+    fix = "curl -I https://{0}/v2/ on this host; set verl_mirror_registry or verl_proxy".format(name)
+    if "certificate" in str(error) or "TLS" in str(error):
+        fix = (
+            "Put the CA of {0} at {1}/{0}/ca.crt; one without TLS has to be named: docker_engine_insecure_registries"
+        ).format(name, registry.CERTIFICATES)
+    return Missing("{0} can't be asked: {1}".format(name, error), fix, data=data)
 
 
 def gpg_key(request, context):

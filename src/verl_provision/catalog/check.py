@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from verl_provision.catalog.registry import ARCH, Base, Client, Found, RegistryError
+from verl_provision.catalog.logins import login
+from verl_provision.module_utils import preflight, registry, web
 
+ARCH = {theirs: ours for ours, theirs in registry.ARCHITECTURES.items()}
 # state -> whether it is well
 STATES = {
     "same": True,  # the digest of the catalog
@@ -43,36 +45,47 @@ class Checked:
 
 
 def check(
-    images: Iterable[dict[str, Any]], registry: str | None = None, thorough: bool = True, **options: Any
+    images: Iterable[dict[str, Any]],
+    base: str | None = None,
+    thorough: bool = True,
+    timeout: float = 30,
+    max_wait: float = 60,
+    patience: web.Patience | None = None,
 ) -> list[Checked]:
-    """Ask for each image at `registry`, or at its own one. `thorough` reads sizes and labels of unchanged ones too."""
-    clients: dict[str, Client] = {}
+    """Ask for each image at `base`, or at its own registry. `thorough` reads sizes and labels of unchanged ones too."""
+    clients: dict[str, registry.Registry] = {}
+    insecure = preflight.insecure_registries()
     found = []
     for image in images:
-        address = registry or image["registry"]
+        address = base or image["registry"]
         if address not in clients:
-            clients[address] = Client(Base.of(address), **options)
+            waits = patience or web.Patience(max_wait)
+            client = registry.Registry(address, None, timeout, insecure, attempts=3, patience=waits)
+            client.login = login(client.name)
+            clients[address] = client
         found.append(one(image, clients[address], thorough))
     return found
 
 
-def one(image: dict[str, Any], client: Client, thorough: bool = True) -> Checked:
+def one(image: dict[str, Any], client: registry.Registry, thorough: bool = True) -> Checked:
     """Check one image."""
     result = Checked(image["id"], image["ref"], "odd", image["digest"])
     name, _, tag = image["ref"].partition(":")
     try:
-        digest, _ = client.digest(name, tag)
+        digest = client.digest(name, tag)
         seen = None
         if thorough or digest is None or digest != image["digest"] or image["size_gb"]["compressed"] is None:
-            seen = client.look(name, tag, _wanted(image))
-    except RegistryError as error:
+            seen = client.manifest(name, tag, _wanted(image))
+    except registry.RegistryError as error:
         result.state, result.notes = error.kind, [str(error)]
         result.fix = _fix(error)
         return result
-    result.digest, absent = (seen.digest if seen else digest), False
+    result.digest, absent = (seen["digest"] if seen else digest), False
     if seen:
-        result.platforms, result.labels, result.compressed_gb = seen.platforms, seen.labels, seen.compressed_gb
-        absent, result.notes = _platforms(image, seen)
+        result.platforms, result.labels = seen["platforms"], seen["labels"]
+        if seen["compressed_bytes"]:
+            result.compressed_gb = max(round(seen["compressed_bytes"] / 1e9, 2), 0.01)
+        absent, result.notes = _platforms(image, result.platforms)
     if image["digest"] is None:
         result.state = "new"
     elif image["digest"] == result.digest:
@@ -100,24 +113,26 @@ def _wanted(image: dict[str, Any]) -> str:
     return next((theirs for theirs, ours in ARCH.items() if ours == image["arch"][0]), "amd64")
 
 
-def _platforms(image: dict[str, Any], seen: Found) -> tuple[bool, list[str]]:
+def _platforms(image: dict[str, Any], platforms: list[str]) -> tuple[bool, list[str]]:
     """Where the entry's `arch` and the registry differ, and whether something is absent."""
-    there = {ARCH.get(platform.split("/")[1], platform) for platform in seen.platforms if "/" in platform}
+    there = {ARCH.get(platform.split("/")[1], platform) for platform in platforms if "/" in platform}
     notes, absent = [], []
     if there:
         absent, more = sorted(set(image["arch"]) - there), sorted(there - set(image["arch"]))
         if absent:
-            notes.append(f"the catalog says {', '.join(absent)}, the registry has {', '.join(seen.platforms)}")
+            notes.append(f"the catalog says {', '.join(absent)}, the registry has {', '.join(platforms)}")
         if more:
             notes.append(f"the registry has it for {', '.join(more)} too: the catalog doesn't say so")
     return bool(absent), notes
 
 
-def _fix(error: RegistryError) -> str:
+def _fix(error: registry.RegistryError) -> str:
     if error.kind == "missing":
         return "Take the entry out, or mirror the image and name the mirror with --registry."
     if error.kind == "denied":
         return "Log in with `docker login`; some registries say this of names they don't have."
     if error.kind == "limited":
         return "Run it again later, with --max-wait, or after `docker login` (higher limits)."
+    if error.kind == "unreachable":
+        return "One without TLS is named by its scheme: --registry http://HOST:PORT."
     return ""

@@ -3,6 +3,7 @@
 import argparse
 import copy
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -17,10 +18,11 @@ import pytest
 import yaml
 
 from tests.unit.catalog.registry_server import INDEX, MANIFEST, Registry, digest_of
-from verl_provision.catalog import load
+from verl_provision.catalog import load, logins
 from verl_provision.catalog.check import check
-from verl_provision.catalog.registry import Base, Client, RegistryError, retry_after
 from verl_provision.cli import catalog as command
+from verl_provision.module_utils import registry as client
+from verl_provision.module_utils import web
 from verl_provision.paths import CATALOG
 
 IMAGES = {image["id"]: image for image in load()["images"]}
@@ -75,10 +77,10 @@ def test_a_token_for_each_repository(registry: Registry) -> None:
 
 def test_an_expired_token_is_renewed(registry: Registry) -> None:
     registry.add(VLLM)
-    client = Client(Base.of(registry.base))
-    client.digest("verlai/verl", "vllm024.latest")
-    client._registries["verlai/verl"].auth.token = "expired"
-    assert client.digest("verlai/verl", "vllm024.latest")[0]
+    asking = client.Registry(registry.base)
+    asking.digest("verlai/verl", "vllm024.latest")
+    asking.tokens["verlai/verl"] = "Bearer expired"
+    assert asking.digest("verlai/verl", "vllm024.latest")
     assert len(registry.tokens) == 2
 
 
@@ -141,7 +143,7 @@ def test_retry_after_is_honoured(registry: Registry) -> None:
     registry.add(VLLM)
     registry.limits = ["3", "2"]
     slept: list[float] = []
-    assert one(entry(), registry, sleep=slept.append).state == "new"
+    assert one(entry(), registry, patience=web.Patience(60, slept.append)).state == "new"
     assert slept == [3.0, 2.0]
 
 
@@ -149,13 +151,13 @@ def test_a_date_in_retry_after(registry: Registry) -> None:
     registry.add(VLLM)
     registry.limits = [formatdate(1_000_020, usegmt=True)]
     slept: list[float] = []
-    assert one(entry(), registry, sleep=slept.append, clock=lambda: 1_000_000.0).state == "new"
+    assert one(entry(), registry, patience=web.Patience(60, slept.append, lambda: 1_000_000.0)).state == "new"
     assert slept == [20.0]
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("7", 7.0), (None, None), ("", None), ("soon", None), ("-1", None)])
 def test_reading_retry_after(text: str | None, seconds: float | None) -> None:
-    assert retry_after(text, 0) == seconds
+    assert web.retry_after(text, 0) == seconds
 
 
 def test_patience_ends(registry: Registry) -> None:
@@ -163,7 +165,7 @@ def test_patience_ends(registry: Registry) -> None:
     registry.add(VLLM)
     registry.limits = ["3600"]
     slept: list[float] = []
-    found = check([entry(), entry("vllm017"), entry("vllm012")], registry.base, sleep=slept.append)
+    found = check([entry(), entry("vllm017"), entry("vllm012")], registry.base, patience=web.Patience(60, slept.append))
     assert [item.state for item in found] == ["limited"] * 3
     assert "3600 s" in found[0].notes[0] and "--max-wait" in found[0].fix
     assert slept == []
@@ -173,7 +175,7 @@ def test_patience_ends(registry: Registry) -> None:
 def test_waits_add_up(registry: Registry) -> None:
     registry.limits = ["8"] * 20
     slept: list[float] = []
-    assert one(entry(), registry, sleep=slept.append, max_wait=20).state == "limited"
+    assert one(entry(), registry, patience=web.Patience(20, slept.append)).state == "limited"
     assert slept == [8.0, 8.0]
 
 
@@ -215,22 +217,38 @@ def test_nonsense_instead_of_a_manifest(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "base"),
+    ("text", "host", "prefix", "schemes"),
     [
-        ("docker.io", Base("registry-1.docker.io", "", False)), ("127.0.0.1:5000", Base("127.0.0.1:5000", "", True)),
-        ("localhost:5000/hub", Base("localhost:5000", "hub", True)), ("quay.io", Base("quay.io", "", False)),
-        ("https://mirror.example/hub/", Base("mirror.example", "hub", False)),
-        ("http://m:5000", Base("m:5000", "", True)),
+        ("docker.io", "registry-1.docker.io", "", ["https"]),
+        ("127.0.0.1:5000", "127.0.0.1:5000", "", ["https", "http"]),
+        ("localhost:5000/hub", "localhost:5000", "hub", ["https", "http"]), ("quay.io", "quay.io", "", ["https"]),
+        ("https://mirror.example/hub/", "mirror.example", "hub", ["https"]), ("http://m:5000", "m:5000", "", ["http"]),
     ],
 )  # fmt: skip
-def test_reading_a_registry(text: str, base: Base) -> None:
-    assert Base.of(text) == base
+def test_reading_a_registry(text: str, host: str, prefix: str, schemes: list[str]) -> None:
+    read = client.Registry(text)
+    assert (read.host, read.prefix, read.schemes) == (host, prefix, schemes)
 
 
 @pytest.mark.parametrize("text", ["", "ftp://x", "https://", "http://user:secret@x"])
 def test_not_a_registry(text: str) -> None:
     with pytest.raises(ValueError, match="needed a registry"):
-        Base.of(text)
+        client.Registry(text)
+
+
+def test_a_login_from_a_credential_helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    helper = tmp_path / "docker-credential-lab"
+    helper.write_text('#!/bin/sh\nread name\necho "{\\"Username\\": \\"$name\\", \\"Secret\\": \\"s\\"}"\n')
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    (tmp_path / "config.json").write_text('{"credHelpers": {"quay.io": "lab"}, "auths": {"ghcr.io": {"auth": "?"}}}')
+    assert logins.login("quay.io") == {"username": "quay.io", "password": "s"}
+    assert logins.login("ghcr.io") is None
+    (tmp_path / "config.json").write_text('{"credsStore": "lab"}')
+    assert logins.login("docker.io") == {"username": "https://index.docker.io/v1/", "password": "s"}
+    (tmp_path / "config.json").write_text('{"credsStore": "absent"}')
+    assert logins.login("quay.io") is None
 
 
 def test_a_mirror_below_a_path(registry: Registry) -> None:
@@ -372,7 +390,3 @@ def _push(base: str, name: str, tag: str) -> str:
     )
     with urllib.request.urlopen(put) as answer:
         return answer.headers["Docker-Content-Digest"]
-
-
-def test_a_registry_error_has_its_kind() -> None:
-    assert RegistryError("limited", "x", 3).retry_after == 3

@@ -84,7 +84,7 @@ NO_JSONSCHEMA = """
 import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("jsonschema", "oras", "requests"):
+        if name.split(".")[0] in ("jsonschema", "requests"):
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
 from verl_provision.catalog import CatalogError, load

@@ -118,7 +118,7 @@ def test_a_tag_is_resolved_with_and_without_token(ask, server, name):
     assert answer["ok"], answer
     assert answer["data"]["digest"] == DIGEST
     assert answer["data"]["platforms"] == ["linux/amd64"]
-    assert answer["data"]["compressed_bytes"] == 3000
+    assert answer["data"]["compressed_bytes"] == 3000 + len(CONFIG)
 
 
 def test_a_digest_is_looked_up(ask, server):
