@@ -20,4 +20,8 @@ options:
         suboptions:
           username: {type: str, required: true, description: Its user.}
           password: {type: str, required: true, description: Its password.}
+          realm:
+            description: Hosts of token services outside the registry's domain that may get it, with commas between.
+            type: str
+            default: ''
 """

@@ -12,6 +12,7 @@ ARGUMENT = {
             "options": {
                 "username": {"type": "str", "required": True},
                 "password": {"type": "str", "required": True, "no_log": True},
+                "realm": {"type": "str", "default": ""},
             },
         },
     },
