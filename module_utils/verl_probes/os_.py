@@ -16,6 +16,29 @@ FAMILIES = (
 )
 
 
+# What a container's manager calls itself (systemd's list), and where it says nothing what it leaves.
+MANAGERS = ("docker", "podman", "kubernetes", "lxc", "lxc-libvirt", "systemd-nspawn", "rkt", "proot", "pouch", "oci")
+MARKS = (
+    ("/var/run/secrets/kubernetes.io", "kubernetes"),
+    ("/run/.containerenv", "podman"),
+    ("/.dockerenv", "docker"),
+)
+
+
+def container(host):
+    """What runs this machine, where it is itself a container: docker, podman, kubernetes, lxc, ...; None where not."""
+    named = host.read(host.file("/run/systemd/container"), 64)
+    if not named:
+        environ = host.read(host.kernel("/proc/1/environ")) or ""  # root's to read
+        named = next((item[10:] for item in environ.split("\0") if item.startswith("container=")), None)
+    if named and not named.startswith("wsl"):
+        return named if named in MANAGERS else "other"
+    for path, name in MARKS:
+        if host.exists(path):
+            return name
+    return None
+
+
 def os_release(text):
     """The variables of an os-release file."""
     values = {}
@@ -39,7 +62,7 @@ def operating_system(host):
     if text is None:
         host.note("os", "/etc/os-release cannot be read")
     release = os_release(text)
-    return {
+    found = {
         "id": release.get("ID"),
         "version": release.get("VERSION_ID"),
         "codename": release.get("VERSION_CODENAME"),
@@ -48,6 +71,10 @@ def operating_system(host):
         "systemd": host.exists("/run/systemd/system"),
         "pretty": release.get("PRETTY_NAME"),
     }
+    inside = container(host)
+    if inside:
+        found["container"] = inside
+    return found
 
 
 def memory(host):

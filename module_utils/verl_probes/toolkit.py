@@ -23,7 +23,7 @@ MOST = 32
 
 
 def empty():
-    return {"installed": False, "version": None, "packages": {}, "mode": None, "cdi_specs": [], "gpu_cdi_specs": []}
+    return {"installed": False, "version": None, "packages": {}, "mode": None, "cdi_specs": []}
 
 
 def mode(config):
@@ -85,5 +85,6 @@ def probe(host):
         for name in host.listdir(host.file(directory))
         if name.endswith((".yaml", ".yml", ".json"))
     ][:MOST]
-    facts["gpu_cdi_specs"] = gpu_cdi_specs(host, facts["cdi_specs"])
+    if facts["cdi_specs"]:
+        facts["gpu_cdi_specs"] = gpu_cdi_specs(host, facts["cdi_specs"])
     return facts

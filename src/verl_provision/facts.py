@@ -64,6 +64,14 @@ class Docker:
 
 
 @dataclass(frozen=True, slots=True)
+class System:
+    """What kind of machine this is."""
+
+    container: str | None = None  # what runs it, where the machine is itself a container
+    systemd: bool = True  # as its service manager
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """Our container."""
 
@@ -95,6 +103,7 @@ class Host:
     os_id: str | None
     os_family: str | None
     os_pretty: str
+    system: System
     home: str
     user: str
     root: bool
@@ -192,6 +201,7 @@ def read(facts: Any, world: World) -> Host:
         os_id=text(os.get("id")),
         os_family=text(os.get("family")),
         os_pretty=text(os.get("pretty")) or text(os.get("id")) or "an unknown operating system",
+        system=System(container=text(os.get("container")), systemd=os.get("systemd") is not False),
         home=text(user.get("home")) or ("/root" if root else "~"),
         user=name,
         root=root,

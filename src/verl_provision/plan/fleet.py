@@ -133,6 +133,7 @@ def decision_inputs(host: Host, known: World) -> tuple[Any, ...]:
         host.arch,
         host.os_family,
         host.os_pretty,
+        host.system,
         host.user,
         host.root,
         host.sudo,

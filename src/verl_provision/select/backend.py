@@ -10,6 +10,8 @@ from verl_provision.select.findings import Rejection
 from verl_provision.select.wanted import Wishes
 
 INSTALLABLE = ("debian",)  # distribution families that docker_engine installs on
+SYSTEM_CONTAINERS = ("lxc", "lxc-libvirt")  # they have systemd, and an engine inside needs nesting
+ELSEWHERE = "Run verl-provision on the machine itself for a container engine; here a source environment is what fits."
 ORDER = ("docker", "podman", "apptainer", "source")
 
 
@@ -58,7 +60,7 @@ def _attempts(host: Host, wishes: Wishes, world: World, gpu: bool) -> list[tuple
         return _docker_present(choice, host, world, gpu)
 
     def docker_install(choice: Choice) -> tuple[Rejection, str] | None:
-        return _docker_install(choice, host, world, gpu)
+        return _docker_install(choice, host, gpu, wishes.backend == "docker")
 
     def podman(choice: Choice) -> tuple[Rejection, str] | None:
         return _podman(choice, host, gpu)
@@ -110,6 +112,9 @@ def _docker_present(choice: Choice, host: Host, world: World, gpu: bool) -> tupl
             "rights",
         )
     if not docker.reachable and not docker.with_sudo:
+        if not host.system.systemd:
+            reason = docker.reason or "Docker does not answer"
+            return Rejection(f"{reason}; {_no_place(host)}", "a Docker that answers", ELSEWHERE), "backend"
         choice.install_engine = True  # it's there and we are root, but it doesn't answer: the role starts it
     choice.become = not docker.reachable and not host.root
     kind = "rootless Docker" if docker.rootless else "Docker"
@@ -150,9 +155,22 @@ def _gpu_access(choice: Choice, host: Host, world: World) -> tuple[Rejection, st
     )  # fmt: skip
 
 
-def _docker_install(choice: Choice, host: Host, world: World, gpu: bool) -> tuple[Rejection, str] | None:
+def _no_place(host: Host) -> str:
+    """Why an engine can't be started as a service of this machine; "" where it can."""
+    kind = f"this is a container ({host.system.container})" if host.system.container else "this machine"
+    if host.system.systemd:
+        return ""
+    return f"{kind}{' and' if host.system.container else ''} has no systemd to run it"
+
+
+def _docker_install(choice: Choice, host: Host, gpu: bool, wished: bool) -> tuple[Rejection, str] | None:
     if host.docker.installed:
         return choice.passed[0][1], choice.passed[0][2]
+    place = _no_place(host)
+    if host.system.container in SYSTEM_CONTAINERS and not wished:
+        place = f"this is a container ({host.system.container}), where an engine needs rights that its host gives"
+    if place:
+        return Rejection(f"Docker is not installed, and {place}", "a machine that can run Docker", ELSEWHERE), "backend"
     if not host.rights:
         asks = "sudo asks for a password" if host.sudo == "password" else "no root and no sudo"
         return (
