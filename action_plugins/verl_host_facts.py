@@ -18,12 +18,15 @@ from pathlib import Path
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.plugins.action import ActionBase
 
 UTILS = Path(__file__).resolve().parents[1] / "module_utils"
 sys.path.insert(0, str(UTILS))  # the probes lie beside the plugin
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # so does the package
 
 from verl_probes.look import ARGUMENTS
+
+from verl_provision.actions import OurAction, unanswered
+from verl_provision.boundary.answer import named
 
 DISCOVER = ("auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
 SCRIPT = '''
@@ -94,29 +97,22 @@ def answer(done: dict) -> dict:
     """The module's answer, from what the script printed (after whatever a login shell may say first)."""
     for line in reversed(done.get("stdout", "").splitlines()):
         if line.startswith('{"changed"'):
-            return json.loads(line)
-    said = [line.strip() for line in (done.get("stderr") or done.get("stdout") or "").splitlines() if line.strip()]
-    return {
-        "failed": True,
-        "rc": done.get("rc"),
-        "msg": f"the host could not be looked at (exit status {done.get('rc')}): {said[-1] if said else 'no output'}",
-        "module_stderr": done.get("stderr", ""),
-        "module_stdout": done.get("stdout", ""),
-    }
+            try:
+                return named(json.loads(line), ("facts",), "verl_host_facts")
+            except (ValueError, RecursionError) as error:
+                return named({"failed": True, "msg": f"the host's facts can't be read: {error}"}, (), "")
+    said = {"module_stdout": done.get("stdout"), "module_stderr": done.get("stderr"), "rc": done.get("rc")}
+    return named(unanswered(said, "verl_host_facts"), (), "")
 
 
-class ActionModule(ActionBase):
+class ActionModule(OurAction):
     """One exchange where the connection can pipe, the plain module elsewhere."""
-
-    _supports_check_mode = True
-    _requires_connection = True
 
     def run(self, tmp=None, task_vars=None):
         """Return the module's answer."""
-        result = super().run(tmp, task_vars)
         params = parameters(self._task.args)
         if not self._can_pipe():
-            return {**result, **self._execute_module(module_args=self._task.args, task_vars=task_vars)}
+            return super().run(tmp, task_vars)
         interpreter = self._interpreter(task_vars)
         command = start(interpreter, C.config.get_config_value("INTERPRETER_PYTHON_FALLBACK", variables=task_vars))
         if not interpreter:
@@ -124,7 +120,7 @@ class ActionModule(ActionBase):
         sent = script().replace("@PARAMS@", base64.b64encode(json.dumps(params).encode()).decode())
         environment = self._compute_environment_string()
         done = self._low_level_execute_command(f"{environment} {command}".strip(), in_data=sent.encode())
-        return {**result, **answer(done)}
+        return answer(done)
 
     def _can_pipe(self) -> bool:
         return (

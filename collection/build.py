@@ -20,7 +20,7 @@ PLUGINS = {
     "module_utils": "module_utils",
     "filter_plugins": "filter",
 }
-JUNK = shutil.ignore_patterns("__pycache__", "action_plugins")  # roles of a collection can't have plugins
+JUNK = shutil.ignore_patterns("__pycache__")
 
 
 def lay_out(target: Path) -> None:
@@ -30,8 +30,6 @@ def lay_out(target: Path) -> None:
         copy(ROOT / name, target / name)
     for source, kind in PLUGINS.items():
         copy(ROOT / source, target / "plugins" / kind)
-    for plugin in ROOT.glob("roles/*/action_plugins/*.py"):
-        copy(plugin, target / "plugins/action" / plugin.name)
     for name in ("README.md", "requirements.txt", "meta"):
         copy(HERE / name, target / name)
     rewrite(target)
@@ -53,10 +51,9 @@ def copy(source: Path, target: Path) -> None:
 
 def rewrite(target: Path) -> None:
     """Name everything as a collection must: modules, filters and roles by their full names."""
-    actions = ("library/*.py", "action_plugins/*.py", "roles/*/action_plugins/*.py")
     modules, filters, roles = (
-        "|".join(sorted({path.stem for pattern in patterns for path in ROOT.glob(pattern)}))
-        for patterns in (actions, ("filter_plugins/*.py",), ("roles/*",))
+        "|".join(sorted(path.stem for path in ROOT.glob(pattern)))
+        for pattern in ("library/*.py", "filter_plugins/*.py", "roles/*")
     )
     rules = [
         (rf"(?m)^(\s*(?:- )?)({modules}):$", rf"\1{NAME}.\2:"),

@@ -11,7 +11,7 @@ description:
   - The file is put in place in one step, so a running program keeps the old one. What it was made from is kept beside
     it in C(<file>.json). Layers of an interrupted pull are kept for the next run.
   - One pull at a time for a file, by a lock that the kernel lets go when its holder dies.
-  - The action plugin of role C(container_image) runs it in the background and shows what is written meanwhile.
+  - Its action plugin runs it in the background and shows what is written meanwhile.
 options:
   file:
     description: The image's file; a leading C(~) is the connecting user's home.

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-PLUGIN = Path(__file__).resolve().parents[3] / "roles/run_report/action_plugins/verl_report_files.py"
+PLUGIN = Path(__file__).resolve().parents[3] / "action_plugins/verl_report_files.py"
 spec = importlib.util.spec_from_file_location("verl_report_files", PLUGIN)
 plugin = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(plugin)

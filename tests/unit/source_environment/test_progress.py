@@ -4,9 +4,7 @@ import importlib.util
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-spec = importlib.util.spec_from_file_location(
-    "progress_plugin", ROOT / "roles/source_environment/action_plugins/verl_source_environment.py"
-)
+spec = importlib.util.spec_from_file_location("progress_plugin", ROOT / "action_plugins/verl_source_environment.py")
 plugin = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(plugin)
 

@@ -28,7 +28,7 @@ def imported(path):
 
 def whole():
     """The script as the role sends it: one text."""
-    return imported(ROOT / "roles/verification/action_plugins/verl_verify.py").whole(str(SCRIPT.parent))
+    return imported(ROOT / "action_plugins/verl_verify.py").whole(str(SCRIPT.parent))
 
 
 @pytest.fixture(scope="session")

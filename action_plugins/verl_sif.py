@@ -1,20 +1,24 @@
 """Action plugin verl_sif: shows how much is written while the module pulls in the background on the host."""
 
-from ansible.plugins.action import ActionBase
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the package lies beside the plugins
+
 from ansible.utils.display import Display
+
+from verl_provision.actions import OurAction
 
 display = Display()
 
 
-class ActionModule(ActionBase):
+class ActionModule(OurAction):
     """Starts the module as one of Ansible's own asynchronous jobs, which outlives this run, and looks after it."""
 
-    _supports_check_mode = True
-    _requires_connection = True
+    also = ("ansible_job_id", "finished", "results_file", "started")
 
     def run(self, tmp=None, task_vars=None):
         """Return the module's answer."""
-        super().run(tmp, task_vars)
         args = dict(self._task.args)
         every = int(args.pop("wait_seconds", 10))
         if self._task.check_mode:
@@ -23,17 +27,15 @@ class ActionModule(ActionBase):
         job = self._execute_module(module_args=args, task_vars=task_vars, wrap_async=True)
         self._task.async_val = 0
         while job.get("ansible_job_id") and not job.get("finished") and not job.get("failed"):
-            look = {"file": args["file"], "name": args["name"], "phase": "look", "wait_seconds": every}
-            seen = self._execute_module(module_args=look, task_vars=task_vars)
-            if seen.get("pulling"):
+            asked = {"file": args["file"], "name": args["name"], "phase": "look", "wait_seconds": every}
+            seen = self._execute_module(module_args=asked, task_vars=task_vars)
+            if seen.get("pulling") and seen.get("progress"):
                 host = task_vars.get("inventory_hostname", "host")
                 display.display(f"{host}: {args['name']}: {seen['progress']}", color="bright blue")
             job = self._status(job["ansible_job_id"], "status", task_vars)
-            if job.get("unreachable"):
-                return job
         if job.get("ansible_job_id"):
             self._status(job["ansible_job_id"], "cleanup", task_vars)
-        return {key: value for key, value in job.items() if key not in ("ansible_job_id", "results_file", "started")}
+        return self.handed_on(job)
 
     def _status(self, jid, mode, task_vars):
         args = {"jid": jid, "mode": mode, "_async_dir": self.get_shell_option("async_dir", default="~/.ansible_async")}

@@ -8,19 +8,24 @@ how long, the last line of its log. The build goes on when the connection or thi
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 
-from ansible.plugins.action import ActionBase
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the package lies beside the plugins
+
 from ansible.utils.display import Display
 
+from verl_provision.actions import OurAction
 
-class ActionModule(ActionBase):
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = False
+
+class ActionModule(OurAction):
+    also = ("finished", "busy", "build_id", "progress")
 
     def run(self, tmp=None, task_vars=None):
-        super().run(tmp, task_vars)
+        return self.handed_on(self._built(task_vars))
+
+    def _built(self, task_vars):
         self._vars = task_vars or {}
         if self._task.check_mode or self._task.args.get("action", "build") != "build":
             return self._execute_module(task_vars=self._vars)
@@ -33,7 +38,7 @@ class ActionModule(ActionBase):
             if time.monotonic() >= deadline:
                 # The module's own refusal names the holder.
                 return self._act(action="build", lock_timeout=0)
-            self._say("waits for another run's build (%s)" % begun["busy"])
+            self._say(f"waits for another run's build ({begun['busy']})")
             turn = max(1, min(interval, int(deadline - time.monotonic())))
             self._act(action="wait", wait_seconds=turn)
         if begun.get("failed") or begun.get("finished") or not begun.get("build_id"):
@@ -45,22 +50,21 @@ class ActionModule(ActionBase):
             self._say(progress_line(seen["progress"]))
 
     def _act(self, **changes):
-        result = self._execute_module(module_args=dict(self._task.args, **changes), task_vars=self._vars)
-        return result
+        return self._execute_module(module_args=dict(self._task.args, **changes), task_vars=self._vars)
 
     def _progress_interval(self):
         wanted = self._task.args.get("wait_seconds", 10)
         return max(1, min(15, int(wanted)))
 
     def _say(self, text):
-        Display().display("%s: source_environment: %s" % (self._vars.get("inventory_hostname", "?"), text))
+        Display().display(f"{self._vars.get('inventory_hostname', '?')}: source_environment: {text}")
 
 
 def progress_line(progress):
-    elapsed = int(progress.get("elapsed") or 0)
-    line = "%d:%02d  stage %s" % (elapsed // 60, elapsed % 60, progress.get("stage") or "start")
-    if progress.get("fetched_mb"):
-        line += ", %d MB fetched" % progress["fetched_mb"]
-    if progress.get("line"):
-        line += ": %s" % progress["line"][:120]
-    return line
+    """Where a build is; what the host says of it may be anything."""
+    said = progress if isinstance(progress, dict) else {}
+    numbers = (said.get("elapsed"), said.get("fetched_mb"))
+    seconds, fetched = (int(value) if isinstance(value, int | float) else 0 for value in numbers)
+    line = f"{seconds // 60}:{seconds % 60:02d}  stage {said.get('stage') or 'start'}"
+    line += f", {fetched} MB fetched" if fetched else ""
+    return line + (f": {str(said['line'])[:120]}" if said.get("line") else "")

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from pathlib import Path
 
-from ansible.plugins.action import ActionBase
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the package lies beside the plugins
+
+from verl_provision.actions import OurAction
 
 FOLDERS = ("verl_checks", "verl_programs")
 
@@ -29,18 +33,15 @@ def read(path: str) -> str:
         return stream.read()
 
 
-class ActionModule(ActionBase):
+class ActionModule(OurAction):
     """The module with its script."""
-
-    _supports_check_mode = True
-    _requires_connection = True
 
     def run(self, tmp=None, task_vars=None):
         """Return the module's answer."""
-        result = super().run(tmp, task_vars)
         args = dict(self._task.args)
         action = args.get("action", "run")
         # Looking for a stamp by its key doesn't need it.
         if not args.get("script") and (action == "run" or (action == "recall" and not args.get("key"))):
             args["script"] = whole(os.path.dirname(self._find_needle("files", "verl_verify.py")))
-        return {**result, **self._execute_module(module_args=args, task_vars=task_vars)}
+        self._task.args = args
+        return super().run(tmp, task_vars)

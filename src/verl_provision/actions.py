@@ -1,0 +1,62 @@
+"""What every action plugin of ours is made of, and the whole of most: whatever a host answers, `named` is asked first.
+
+`action_plugins/` has a file for each module in `library/`; a module without one would be Ansible's own business, which
+hands on what the host says.
+"""
+
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+
+from verl_provision.boundary.answer import documented, named
+from verl_provision.boundary.text import visible
+
+
+class OurAction(ActionBase):
+    """Runs a module of ours. Of each answer only what its documentation names is handed on."""
+
+    _supports_check_mode = True
+    _supports_async = False
+    _requires_connection = True
+    also: tuple[str, ...] = ()  # keys that only the plugin itself needs
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        """Run the module; return its answer."""
+        super().run(tmp, task_vars)
+        return self.handed_on(self._execute_module(task_vars=task_vars))
+
+    def handed_on(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """The answer without what only the plugin itself needs."""
+        return {key: value for key, value in answer.items() if key not in self.also}
+
+    def _parse_returned_data(self, res: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """What Ansible makes of a module's output, `named` before anything else sees it."""
+        heard = {**res, **{key: visible(res.get(key) or "") for key in ("stdout", "stderr")}}
+        try:
+            answer = super()._parse_returned_data(heard, *args, **kwargs)
+        except Exception as error:  # whatever a host can make a parser raise
+            answer = {"msg": f"{type(error).__name__}: {error}", "rc": res.get("rc")}
+        if answer.get("_ansible_parsed") is not True:
+            answer = unanswered(answer, self._task.action)
+        kept = self._named(answer)
+        # Ansible's own wrapper for a module in the background says so, and the host may keep its own folder.
+        return kept | {key: True for key in ("_ansible_suppress_tmpdir_delete",) if answer.get(key)}
+
+    def _low_level_execute_command(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        try:
+            return super()._low_level_execute_command(*args, **kwargs)
+        except AnsibleConnectionFailure as error:  # it repeats what the host's SSH said
+            raise AnsibleConnectionFailure(visible(error.message)) from None
+
+    def _named(self, answer: Any) -> dict[str, Any]:
+        plugin = self._shared_loader_obj.module_loader.find_plugin_with_context(self._task.action)
+        return named(answer, (*documented(plugin.plugin_resolved_path), *self.also), self._task.action)
+
+
+def unanswered(done: dict[str, Any], who: str) -> dict[str, Any]:
+    """The answer for a host from which none came: what it said instead."""
+    said = done.get("module_stderr") or done.get("module_stdout") or done.get("msg") or ""
+    lines = [line.strip() for line in str(said).splitlines() if line.strip()]
+    last = lines[-1][:2000] if lines else "no output"
+    return {"failed": True, "msg": f"{who} gave no answer (exit status {done.get('rc')}): {last}"}

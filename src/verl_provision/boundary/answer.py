@@ -1,0 +1,95 @@
+"""Of a module's answer the keys that we named, as plain values; nothing that Ansible would act on.
+
+Ansible takes orders from results: `add_host` and `add_group` change the inventory, `ansible_facts` set variables,
+`ansible_stats`, `diff`, `warnings` and others are shown or kept. A host can print any of them.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from verl_provision.boundary.text import visible
+
+DEPTH, VALUES, LETTERS, DIGITS = 24, 200_000, 4_000_000, 2**63
+SHOWN = ("before", "after", "before_header", "after_header")  # of a diff
+
+
+class Unreadable(ValueError):
+    """Something in an answer that no module of ours says."""
+
+
+def named(answer: Any, keys: Iterable[str], who: str) -> dict[str, Any]:
+    """An answer as it is handed on: `changed`, `failed`, `msg` and `fix`, a diff, and `keys`."""
+    try:
+        return _named(answer, keys)
+    except Unreadable as error:
+        return {"changed": False, "failed": True, "msg": f"the answer of {who} from this host is no answer: {error}"}
+
+
+def _named(answer: Any, keys: Iterable[str]) -> dict[str, Any]:
+    if not isinstance(answer, Mapping):
+        raise Unreadable(f"it is {kind(answer)}")
+    reader = Reader()
+    kept = {key: reader.plain(answer[key], key) for key in keys if key in answer}
+    kept |= {key: reader.text(answer[key], key) for key in ("msg", "fix") if answer.get(key) is not None}
+    if isinstance(answer.get("diff"), Mapping):
+        kept["diff"] = {key: reader.text(answer["diff"][key], "diff") for key in SHOWN if key in answer["diff"]}
+    return {**kept, "changed": answer.get("changed") is True, "failed": bool(answer.get("failed", False))}
+
+
+class Reader:
+    """Values as plain ones, as long as they are not too many."""
+
+    def __init__(self) -> None:
+        self.values, self.letters = VALUES, LETTERS
+
+    def plain(self, value: Any, path: str, depth: int = DEPTH) -> Any:
+        """A JSON value without tags, unsafe characters and numbers that JSON doesn't have."""
+        self.values -= 1
+        if self.values < 0:
+            raise Unreadable(f"it has more than {VALUES} values")
+        if isinstance(value, str):
+            return self.text(value, path)
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int | float):
+            if not -DIGITS < value < DIGITS:  # NaN and infinity, too
+                raise Unreadable(f"{path} is a number beyond all bounds")
+            return int(value) if isinstance(value, int) else float(value)
+        if not depth:
+            raise Unreadable(f"{path} is nested more than {DEPTH} deep")
+        if isinstance(value, Mapping):
+            items = value.items()
+            return {
+                self.text(key, path): self.plain(item, f"{path}.{visible(key)[:60]}", depth - 1) for key, item in items
+            }
+        if isinstance(value, list | tuple):
+            return [self.plain(item, f"{path}[]", depth - 1) for item in value]
+        return self.text(value, path)
+
+    def text(self, value: Any, path: str) -> str:
+        """Text in which nothing is left that a terminal would obey."""
+        text = visible(value)
+        self.letters -= len(text)
+        if self.letters < 0:
+            raise Unreadable(f"it is longer than {LETTERS} characters, at {path}")
+        return text
+
+
+def kind(value: Any) -> str:
+    """What a value is, in the words of JSON."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    for types, word in (((int, float), "a number"), (str, "text"), (Mapping, "an object"), ((list, tuple), "a list")):
+        if isinstance(value, types):
+            return word
+    return type(value).__name__
+
+
+@cache
+def documented(module: str) -> tuple[str, ...]:
+    """The keys that a module's own documentation (RETURN) names; `module` is its file."""
+    block = re.search(r'^RETURN = r?"""\n(.*?)^"""', Path(module).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return tuple(re.findall(r"^(\w+):", block[1], re.MULTILINE)) if block else ()
