@@ -10,8 +10,9 @@ from verl_provision.catalog.model import World
 from verl_provision.decide.junk import items, mapping
 from verl_provision.facts import Host
 from verl_provision.plan import steps as stepping
+from verl_provision.plan.steps import Planned
 from verl_provision.plan.steps.container_image import pull_reference
-from verl_provision.plan.steps.planner import Planner, Steps
+from verl_provision.plan.steps.step import Notes
 from verl_provision.select import decision as decisions
 from verl_provision.select import wanted
 from verl_provision.select.decision import Decision
@@ -37,18 +38,18 @@ def plan_host(
     return {**plan, **_told(decision)}
 
 
-def plan_fleet(inputs: Any, catalog: Any, planners: dict[str, Any] | None = None) -> dict[str, Any]:
+def plan_fleet(inputs: Any, catalog: Any, planned: dict[str, Planned] | None = None) -> dict[str, Any]:
     """The plans of `{host: {facts, wishes, settings, wish_errors, secrets, head}}`; what was turned down, once each.
 
-    `planners` is filled with those of the hosts that fit, by name, for what is decided over several hosts.
+    `planned` is filled with the steps of the hosts that fit, by name, for what is decided over several hosts.
     """
     fleet: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "hosts": {}, "decisions": {}, "step_hosts": {}}
     known, memory = _world(catalog), Memory()
     for name, given in mapping(inputs).items():
         given = mapping(given)
-        plan, decision, planner = _plan(given.get("facts"), given.get("wishes"), known, given, memory)
-        if planners is not None and planner:
-            planners[name] = planner
+        plan, decision, steps = _plan(given.get("facts"), given.get("wishes"), known, given, memory)
+        if planned is not None and steps:
+            planned[name] = steps
         fleet["hosts"][name] = plan
         if plan["decision"] not in fleet["decisions"]:
             fleet["decisions"][plan["decision"]] = _told(decision)
@@ -70,7 +71,7 @@ def _told(decision: Decision) -> dict[str, Any]:
 
 def _plan(
     facts: Any, raw_wishes: Any, known: World, given: dict[str, Any], memory: Memory
-) -> tuple[dict[str, Any], Decision, Planner | None]:
+) -> tuple[dict[str, Any], Decision, Planned | None]:
     try:
         return _plan_or_raise(facts, raw_wishes, known, given, memory)
     except Exception as error:  # the last net; tests show that no input of the schemas' shape meets it
@@ -83,25 +84,25 @@ def _plan(
             "fix": "This is a fault of verl-provision: please report it with the facts of this host.",
         }
         decision = Decision(errors=[problem])
-        return _assemble(decision, decision.id, None, Steps()), decision, None
+        return _assemble(decision, decision.id, None, None), decision, None
 
 
 def _plan_or_raise(
     facts: Any, raw_wishes: Any, known: World, given: dict[str, Any], memory: Memory
-) -> tuple[dict[str, Any], Decision, Planner | None]:
+) -> tuple[dict[str, Any], Decision, Planned | None]:
     wishes, errors, same = _read_wishes(raw_wishes, memory)
     errors = [*items(given.get("wish_errors")), *errors]
     if errors or not isinstance(facts, dict) or not facts:
         decision = Decision(errors=[_wish_error(error) for error in errors] or [no_facts(facts)])
-        return _assemble(decision, decision.id, None, Steps()), decision, None
+        return _assemble(decision, decision.id, None, None), decision, None
     host = hosts.read(facts, known)
     decision, name = _remembered(host, wishes, same, known, memory)
     if not decision.ok:
-        return _assemble(decision, name, wishes, Steps()), decision, None
+        return _assemble(decision, name, wishes, None), decision, None
     settings, secrets = mapping(given.get("settings")), mapping(given.get("secrets"))
     seen = hosts.served_by(host, decision.backend)
-    planner = stepping.plan(seen, wishes, decision, known, settings, secrets, given.get("head") is True)
-    return _assemble(decision, name, wishes, planner.out), decision, planner
+    planned = stepping.plan(seen, wishes, decision, known, settings, secrets, given.get("head") is True)
+    return _assemble(decision, name, wishes, planned), decision, planned
 
 
 def _read_wishes(raw: Any, memory: Memory) -> tuple[Wishes, list[dict[str, Any]], Any]:
@@ -206,12 +207,13 @@ def _wish_error(error: Any) -> dict[str, Any]:
     }
 
 
-def _assemble(decision: Decision, name: str, wishes: Wishes | None, planned: Steps) -> dict[str, Any]:
+def _assemble(decision: Decision, name: str, wishes: Wishes | None, planned: Planned | None) -> dict[str, Any]:
     """The plan as plain data; complete whether or not anything fits."""
-    errors = [*decision.errors, *planned.errors]
+    notes = planned.notes if planned else Notes()
+    errors = [*decision.errors, *notes.errors]
     ok = decision.ok and not errors
     candidate = decision.candidate if decision.ok else None
-    verification = planned.verification or {
+    verification = (planned.verification if planned else None) or {
         "level": None, "backend": decision.backend, "prefix": None, "container": None, "become": False, "key": None,
         "needed": False, "reason": "nothing to verify", "expected": {},
     }  # fmt: skip
@@ -225,12 +227,12 @@ def _assemble(decision: Decision, name: str, wishes: Wishes | None, planned: Ste
         "scenario": decision.scenario,
         "image": _image(decision, wishes) if candidate and wishes else None,
         "why": list(decision.why),
-        "steps": planned.steps if ok else {},
+        "steps": planned.entries() if ok else {},
         "verification": verification,
         "expected": verification["expected"],
         "shell": planned.shell if ok else None,
-        "deferred": planned.deferred if ok else [],
-        "warnings": [*decision.warnings, *planned.warnings],
+        "deferred": [*notes.deferred] if ok else [],
+        "warnings": [*decision.warnings, *notes.warnings],
         "errors": errors,
         "decision": name,
     }

@@ -1,5 +1,6 @@
 """Whether the result has to be proved again, and against what."""
 
+from collections.abc import Collection
 from typing import Any
 
 from verl_provision import versions
@@ -25,7 +26,7 @@ def plan(
     host: Host,
     wishes: Wishes,
     decision: Decision,
-    steps: dict[str, Any],
+    steps: Collection[str],
     content: dict[str, str],
     prefix: str,
     become: bool,
@@ -82,7 +83,7 @@ def without_ray(planned: dict[str, Any]) -> None:
 
 
 def _needed(
-    host: Host, wishes: Wishes, steps: dict[str, Any], level: str, key: str, deferred: set[str]
+    host: Host, wishes: Wishes, steps: Collection[str], level: str, key: str, deferred: set[str]
 ) -> tuple[bool, str]:
     stamp = host.verification
     passed = text(stamp.get("level"))

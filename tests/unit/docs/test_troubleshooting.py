@@ -24,7 +24,7 @@ def checks():
 
 
 def written_rules():
-    """Ids written where a plan is made: `"rule": "x"` and `.row("x")`."""
+    """Ids written where a plan is made: `"rule": "x"`, `.row("x")` and `warn("x", ...)`."""
     found = set()
     for path in (ROOT / "src/verl_provision").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -36,6 +36,8 @@ def written_rules():
                 found |= {
                     arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)
                 }
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("warn", "problem"):
+                found |= {arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant)}
     assert {"wishes", "daemon_json", "internal"} <= found
     return found
 

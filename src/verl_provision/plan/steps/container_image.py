@@ -2,54 +2,73 @@
 
 from typing import Any
 
-from verl_provision.plan import disruption
+from verl_provision.facts import Host
+from verl_provision.plan import daemon_json, disruption
 from verl_provision.plan.keys import step_key
-from verl_provision.plan.steps.planner import Planner
+from verl_provision.plan.steps.step import Context, Step, applied_hash, defer
+from verl_provision.select.decision import Decision
 from verl_provision.select.wanted import Wishes
 
+NAME = "container_image"
 
-def pull_reference(image: Any, wishes: Wishes, engine: str | None = "docker") -> str:
+
+def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> Step | None:
+    """Pull what isn't there."""
+    if decision.backend == "source":
+        return None
+    args = arguments(host, request, decision, context)
+    step = Step(args, step_key(NAME, args))
+    if there(host, decision, args):
+        return step
+    wanted = named(args)
+    if context.blocked:
+        return step.noting(defer(NAME, f"pull {wanted}", disruption.RESTART, context.blocked))
+    # A setting of the engine may say where from, through what and whereto: it takes effect first.
+    engine = context.before.get("docker_engine")
+    later = bool(engine and engine.effect != daemon_json.NOTHING)
+    return step.because(f"{wanted} is not on the host", needs=("disruption",) if later else ())
+
+
+def arguments(host: Host, request: Wishes, decision: Decision, context: Context) -> dict[str, Any]:
+    """The step's arguments."""
+    image = decision.candidate.image
+    args = context.args(
+        NAME,
+        ref=image.ref,
+        pull_ref=pull_reference(image, request, decision.backend),
+        digest=image.digest or "",
+        become=context.become,
+        size_gb=image.size_gb or 0,
+        engine=decision.backend,
+    )
+    if decision.backend == "apptainer":
+        args["file"] = f"{context.prefix}/images/{image.id}.sif"
+    return args
+
+
+def there(host: Host, decision: Decision, args: dict[str, Any]) -> bool:
+    """Whether the image is on the host."""
+    image = decision.candidate.image
+    pull_ref = args["pull_ref"]
+    found = image.local(host.image_refs, host.image_digests) or (not image.digest and pull_ref in host.image_refs)
+    if decision.backend == "apptainer":
+        found = args["file"] in host.sif_images
+    if decision.backend != "docker":
+        found = found and applied_hash(host, NAME) == step_key(NAME, args)
+    return bool(found)
+
+
+def named(args: dict[str, Any]) -> str:
+    """The image, by its digest where that is known."""
+    return f"{args['pull_ref']}@{args['digest']}" if args["digest"] else args["pull_ref"]
+
+
+def pull_reference(image: Any, request: Wishes, engine: str | None = "docker") -> str:
     """What is pulled: the image's own registry, or the user's mirror of it. Only Docker knows where short names are."""
-    mirror = wishes.mirrors.get("registry")
+    mirror = request.mirrors.get("registry")
     name = image.ref
     for prefix in ("docker.io/", f"{image.registry}/"):
         name = name.removeprefix(prefix)
     if mirror:
         return f"{mirror.removeprefix('https://').removeprefix('http://').rstrip('/')}/{name}"
     return name if image.registry == "docker.io" and engine == "docker" else f"{image.registry}/{name}"
-
-
-def wanted_image(planner: Planner) -> tuple[dict[str, Any], bool]:
-    """The step's arguments, and whether the image is on the host."""
-    host, decision = planner.host, planner.decision
-    image = decision.candidate.image
-    pull_ref = pull_reference(image, planner.wishes, decision.backend)
-    args = planner.args(
-        "container_image",
-        ref=image.ref,
-        pull_ref=pull_ref,
-        digest=image.digest or "",
-        become=planner.become,
-        size_gb=image.size_gb or 0,
-        engine=decision.backend,
-    )
-    there = image.local(host.image_refs, host.image_digests) or (not image.digest and pull_ref in host.image_refs)
-    if decision.backend == "apptainer":
-        args["file"] = f"{planner.prefix}/images/{image.id}.sif"
-        there = args["file"] in host.sif_images
-    if decision.backend != "docker":
-        there = there and planner.stamp("container_image") == step_key("container_image", args)
-    return args, bool(there)
-
-
-def container_image(planner: Planner) -> dict[str, Any]:
-    """Pull what isn't there."""
-    args, there = wanted_image(planner)
-    if there:
-        return args
-    wanted = f"{args['pull_ref']}@{args['digest']}" if args["digest"] else args["pull_ref"]
-    if planner.blocked:
-        planner.defer("container_image", f"pull {wanted}", disruption.RESTART, planner.blocked)
-    else:
-        planner.add("container_image", f"{wanted} is not on the host", args)
-    return args

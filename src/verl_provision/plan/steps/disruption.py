@@ -1,43 +1,56 @@
 """Plan role disruption: what makes changes of the engine and the toolkit take effect."""
 
+from dataclasses import dataclass
+
+from verl_provision.facts import Host
 from verl_provision.plan import daemon_json, disruption, legacy_hook
-from verl_provision.plan.steps.nvidia_container_toolkit import nvidia_container_toolkit
-from verl_provision.plan.steps.planner import Planner
+from verl_provision.plan.keys import step_key
+from verl_provision.plan.steps.step import Context, Step, defer
+from verl_provision.select.decision import Decision
+from verl_provision.select.wanted import Wishes
+
+NAME = "disruption"
 
 
-def toolkit_and_effect(planner: Planner, engine_needs: str) -> str:
-    """The toolkit, then the rung of the ladder that makes all of it take effect. Returns how GPUs are asked for."""
-    host, choice = planner.host, planner.decision.choice
+@dataclass(frozen=True, slots=True)
+class Effect(Step):
+    """The step, and what the container has to know."""
+
+    gpu_request: str = "none"  # how it asks for GPUs afterwards
+
+
+def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> Effect | None:
+    """Reload or restart the engine, never further than needed, and only as far as running jobs allow."""
+    if decision.backend != "docker":
+        return None
+    choice = decision.choice
     fresh = choice.install_engine and not host.docker.installed
-    needs, flag_missing = engine_needs, False
-    if planner.decision.profile == "gpu":
-        changed = nvidia_container_toolkit(planner)
+    needs, flag_missing = context.before["docker_engine"].effect, False
+    if decision.profile == "gpu":
+        changed = context.has_work("nvidia_container_toolkit")
         if changed and choice.configure_runtime and needs == daemon_json.NOTHING:
             needs = daemon_json.RELOAD
-        arrives = changed and host.toolkit_version is None
-        flag_missing = arrives or host.docker.gpus_flag is False
-    if planner.out.errors:
-        return "none"
-    rung = disruption.climb(host, planner.wishes, planner.idle, needs, flag_missing and host.rights, fresh)
-    request = rung.gpu_request
+        flag_missing = (changed and host.toolkit_version is None) or host.docker.gpus_flag is False
+    rung = disruption.climb(host, request, context.idle, needs, flag_missing and host.rights, fresh)
+    gpu_request = rung.gpu_request
     if flag_missing and not host.rights:
-        request = "runtime_env"
-    if planner.decision.profile == "cpu":
-        request = "none"
+        gpu_request = "runtime_env"
+    if decision.profile == "cpu":
+        gpu_request = "none"
     elif host.docker.cdi_ready and not choice.configure_runtime and legacy_hook.cdi_instead(host):
-        request = "cdi"
+        gpu_request = "cdi"
+    args = context.args(
+        NAME,
+        action=rung.action,
+        allowed=request.disrupt or fresh,  # an idle host is looked at again right before
+        because=rung.because,
+        become=not host.root,
+    )
+    step = Effect(args, step_key(NAME, args), gpu_request=gpu_request)
+    if rung.action == disruption.NONE:
+        return step
     if rung.action == disruption.DEFER:
-        planner.defer(
-            "disruption", disruption.RESTART, disruption.RESTART, f"{rung.because}; {'; '.join(planner.busy)}"
-        )
-    elif rung.action != disruption.NONE:
-        args = planner.args(
-            "disruption",
-            action=rung.action,
-            allowed=planner.wishes.disrupt or fresh,  # an idle host is looked at again right before
-            because=rung.because,
-            become=not host.root,
-        )
-        # An engine that this very run installs disturbs nobody.
-        planner.add("disruption", rung.because, args, disruption.NONE if fresh else rung.action)
-    return request
+        because = f"{rung.because}; {'; '.join(context.busy)}"
+        return step.noting(defer(NAME, disruption.RESTART, disruption.RESTART, because))
+    # An engine that this very run installs disturbs nobody.
+    return step.because(rung.because, disruption.NONE if fresh else rung.action)

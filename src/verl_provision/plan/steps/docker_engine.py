@@ -1,25 +1,39 @@
 """Plan role docker_engine: install Docker, or bring its daemon.json to what is wanted."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from verl_provision.decide.junk import mapping, text, texts
+from verl_provision.facts import Host
 from verl_provision.plan import daemon_json, disruption, proxy
 from verl_provision.plan.keys import step_key
-from verl_provision.plan.steps.container_image import wanted_image
-from verl_provision.plan.steps.planner import Planner
+from verl_provision.plan.steps import container_image
+from verl_provision.plan.steps.step import Context, Notes, Step, applied_hash, defer, warn
+from verl_provision.select.decision import Decision
+from verl_provision.select.wanted import Wishes
 
+NAME = "docker_engine"
 DOCKER_APT = "https://download.docker.com/linux"
 
 
-def docker_engine(planner: Planner) -> str:
-    """Install it, or bring its daemon.json to what is wanted. Returns what makes the change take effect."""
-    host, wishes, choice = planner.host, planner.wishes, planner.decision.choice
-    repository = planner.world.docker_repository
-    args = planner.args(
-        "docker_engine",
+@dataclass(frozen=True, slots=True)
+class Engine(Step):
+    """The step, and what those after it have to know."""
+
+    effect: str = daemon_json.NOTHING  # what makes the change take effect
+    blocked: str = ""  # why nothing can be pulled in this run
+
+
+def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> Engine | None:
+    """Install it where it isn't or doesn't answer; merge what is wanted into daemon.json; have it pull by the proxy."""
+    if decision.backend != "docker":
+        return None
+    repository = context.catalog.docker_repository
+    args = context.args(
+        NAME,
         source="docker",
         version="",
-        mirror_apt=wishes.mirrors.get("apt") or text(repository.get("url")) or DOCKER_APT,
+        mirror_apt=request.mirrors.get("apt") or text(repository.get("url")) or DOCKER_APT,
         key_fingerprint=text(repository.get("key_fingerprint")) or "",
         become=not host.root,
         manage_daemon_json={},
@@ -31,106 +45,90 @@ def docker_engine(planner: Planner) -> str:
     for name, key in (("registry_mirrors", "registry-mirrors"), ("insecure_registries", "insecure-registries")):
         if isinstance(args[name], list) and args[name]:
             wanted[key] = args[name]
-    docker, table = host.docker, planner.world.daemon_json
+    docker, table = host.docker, context.catalog.daemon_json
     change = daemon_json.classify(docker.daemon_json, wanted, docker.version, table)
-    pulls = proxy_for_pulls(planner)
-    args["set_proxy"] = bool(pulls) and planner.blocked is None
-    if choice.install_engine:
-        reason = "Docker is not installed" if not docker.installed else "Docker does not answer"
-        planner.add("docker_engine", reason, args)
-        return daemon_json.NOTHING
-    settled = planner.stamp("docker_engine") == step_key("docker_engine", args)
-    late = _waiting(planner, wanted, settled)
+    pulls, blocked, notes = proxy_for_pulls(host, request, decision, context)
+    args["set_proxy"] = bool(pulls) and not blocked
+    step = Engine(args, step_key(NAME, args), notes=notes, blocked=blocked)
+    if decision.choice.install_engine:
+        return step.because("Docker is not installed" if not docker.installed else "Docker does not answer")
+    settled = applied_hash(host, NAME) == step.config_hash
+    late = _waiting(host, context, wanted, settled)
     needs = daemon_json.heaviest([change["action"], *late.values()])
     if args["set_proxy"]:
-        planner.add("docker_engine", pulls, args)
-        return daemon_json.RESTART_IDLE
+        return step.because(pulls, effect=daemon_json.RESTART_IDLE)
     if not wanted or (settled and not change["keys"]):
-        return needs
+        return step.because("", effect=needs)
+    unable = may_edit(host, NAME, ", ".join(change["keys"] or wanted))
+    if unable:
+        return step.noting(unable)
     reason = f"daemon.json lacks {', '.join(change['keys'])}"
     if not change["keys"]:
         reason = f"nothing says that {', '.join(wanted)} of daemon.json took effect"
-    if not _may_edit(planner, "docker_engine", ", ".join(change["keys"] or wanted)):
-        return daemon_json.NOTHING
-    planner.add("docker_engine", reason, args)
-    return needs
+    return step.because(reason, effect=needs)
 
 
-def proxy_for_pulls(planner: Planner) -> str:
-    """Why the daemon has to be given the proxy, '' where it needs none. That takes a restart: not on a busy host."""
-    host, wishes = planner.host, planner.wishes
-    args, there = wanted_image(planner)
-    registry = proxy.registry_of(args["pull_ref"])
-    if not wishes.proxy or there or proxy.direct(registry, wishes.no_proxy):
-        return ""
-    if "proxies" in host.docker.daemon_json or proxy.daemon_has(host.docker, wishes.proxy):
-        return ""  # the site's own in daemon.json comes before any other: it's used as it is
-    why = f"Docker's daemon is to reach {registry} through {wishes.proxy}"
-    fresh = planner.decision.choice.install_engine and not host.docker.installed
+def proxy_for_pulls(host: Host, request: Wishes, decision: Decision, context: Context) -> tuple[str, str, Notes]:
+    """Why the daemon has to be given the proxy ('': it needs none), and why it can't be given it in this run.
+
+    That takes a restart: not on a busy host.
+    """
+    image = container_image.arguments(host, request, decision, context)
+    registry = proxy.registry_of(image["pull_ref"])
+    there = container_image.there(host, decision, image)
+    if not request.proxy or there or proxy.direct(registry, request.no_proxy):
+        return "", "", Notes()
+    if "proxies" in host.docker.daemon_json or proxy.daemon_has(host.docker, request.proxy):
+        return "", "", Notes()  # the site's own in daemon.json comes before any other: it's used as it is
+    why = f"Docker's daemon is to reach {registry} through {request.proxy}"
+    fresh = decision.choice.install_engine and not host.docker.installed
     if not host.rights:
-        planner.out.warnings.append(
-            {
-                "rule": "rights",
-                "message": f"{why}, which {host.user} may not set",
-                "fix": "Have an administrator do it (docs/mirrors.md), or set verl_mirror_registry.",
-            }
-        )
-        return ""
-    if planner.idle or wishes.disrupt or fresh:
-        return why
-    planner.blocked = f"{why}, which takes a restart; {'; '.join(planner.busy)}"
+        fix = "Have an administrator do it (docs/mirrors.md), or set verl_mirror_registry."
+        return "", "", warn("rights", f"{why}, which {host.user} may not set", fix)
+    if context.idle or request.disrupt or fresh:
+        return why, "", Notes()
+    blocked = f"{why}, which takes a restart; {'; '.join(context.busy)}"
     if host.verification.get("passed_at"):
-        planner.defer("docker_engine", disruption.RESTART, disruption.RESTART, planner.blocked)
-        return why
-    planner.out.errors.append(
-        {
-            "rule": "proxy",
-            "found": planner.blocked,
-            "needed": "an idle host, or a registry that is reached without the proxy",
-            "where": "verl_proxy",
-            "fix": "Wait until it is idle, set verl_allow_disruption, or set verl_mirror_registry and verl_no_proxy.",
-        }
-    )
-    return why
+        return why, blocked, defer(NAME, disruption.RESTART, disruption.RESTART, blocked)
+    error = {
+        "rule": "proxy",
+        "found": blocked,
+        "needed": "an idle host, or a registry that is reached without the proxy",
+        "where": "verl_proxy",
+        "fix": "Wait until it is idle, set verl_allow_disruption, or set verl_mirror_registry and verl_no_proxy.",
+    }
+    return why, blocked, Notes(errors=(error,))
 
 
-def _waiting(planner: Planner, wanted: dict[str, Any], settled: bool) -> dict[str, str]:
+def _waiting(host: Host, context: Context, wanted: dict[str, Any], settled: bool) -> dict[str, str]:
     """Keys that are in the file and wait for a restart, with what each needs.
 
-    The step's stamp names them, and the dockerd that has to go. Without it (the run was interrupted) a file that is
-    newer than its dockerd counts as waiting.
+    The step's state file names them, and the dockerd that has to go. Without it (the run was interrupted) a file that
+    is newer than its dockerd counts as waiting.
     """
-    docker, table = planner.host.docker, planner.world.daemon_json
+    docker, table = host.docker, context.catalog.daemon_json
     if not settled:
         newer = docker.daemon_json_newer
         return daemon_json.waiting(docker.daemon_json, wanted, docker.version, table) if newer else {}
-    stamp = mapping(planner.host.stamps.get("docker_engine"))
-    if docker.started_at is None or stamp.get("engine_started") != docker.started_at:
+    state = mapping(host.stamps.get(NAME))
+    if docker.started_at is None or state.get("engine_started") != docker.started_at:
         return {}
-    return {key: daemon_json.effect(key, docker.version, table) for key in texts(stamp.get("waiting"))}
+    return {key: daemon_json.effect(key, docker.version, table) for key in texts(state.get("waiting"))}
 
 
-def _may_edit(planner: Planner, step: str, what: str) -> bool:
-    """Whether daemon.json can be merged: readable JSON, and the rights to write it."""
-    host = planner.host
+def may_edit(host: Host, step: str, what: str) -> Notes:
+    """What keeps a step from merging `what` into daemon.json: no readable JSON, or no rights. Nothing where it may."""
+    path = host.docker.daemon_json_path
     if host.docker.daemon_json_error:
-        planner.out.errors.append(
-            {
-                "rule": "daemon_json",
-                "found": f"{host.docker.daemon_json_path}: {host.docker.daemon_json_error}",
-                "needed": "valid JSON, so that what others wrote there can be kept",
-                "where": host.docker.daemon_json_path,
-                "fix": f"Mend it (python3 -m json.tool {host.docker.daemon_json_path}); it is not overwritten.",
-            }
-        )
-        return False
+        error = {
+            "rule": "daemon_json",
+            "found": f"{path}: {host.docker.daemon_json_error}",
+            "needed": "valid JSON, so that what others wrote there can be kept",
+            "where": path,
+            "fix": f"Mend it (python3 -m json.tool {path}); it is not overwritten.",
+        }
+        return Notes(errors=(error,))
     if not host.rights:
-        planner.out.warnings.append(
-            {
-                "rule": "rights",
-                "message": f"{step} would change {what} in {host.docker.daemon_json_path}, which needs root",
-                "fix": f"Give {host.user} passwordless sudo, or have an administrator change it.",
-            }
-        )
-        return False
-    return True
+        fix = f"Give {host.user} passwordless sudo, or have an administrator change it."
+        return warn("rights", f"{step} would change {what} in {path}, which needs root", fix)
+    return Notes()

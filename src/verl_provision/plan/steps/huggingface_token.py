@@ -1,18 +1,25 @@
-"""Plan role huggingface_token: keep a token that is given."""
+"""Plan role huggingface_token: keep a token that is given; one that isn't given any more stays where it is."""
 
-from verl_provision.plan.steps.planner import TOKEN, Planner
+from verl_provision.facts import Host
+from verl_provision.plan.keys import step_key
+from verl_provision.plan.steps.step import TOKEN, Context, Step
+from verl_provision.select.decision import Decision
+from verl_provision.select.wanted import Wishes
+
+NAME = "huggingface_token"
 
 
-def token_path(planner: Planner) -> str:
+def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> Step | None:
+    """Write it where there is none, or another one."""
+    state = context.secrets.get(TOKEN)
+    if state is None or (state == "kept" and host.huggingface_token):
+        return None
+    path = token_path(context)
+    args = context.args(NAME, path=path)
+    reason = f"{path} holds another token" if host.huggingface_token else f"there is no token at {path}"
+    return Step(args, step_key(NAME, args), reason)
+
+
+def token_path(context: Context) -> str:
     """Where the host keeps it."""
-    return f"{planner.prefix}/secrets/huggingface_token"
-
-
-def huggingface_token(planner: Planner) -> None:
-    """Keep a token that is given; one that isn't given any more stays where it is."""
-    state = planner.secrets.get(TOKEN)
-    if state is None or (state == "kept" and planner.host.huggingface_token):
-        return
-    path = token_path(planner)
-    reason = f"{path} holds another token" if planner.host.huggingface_token else f"there is no token at {path}"
-    planner.add("huggingface_token", reason, planner.args("huggingface_token", path=path))
+    return f"{context.prefix}/secrets/huggingface_token"

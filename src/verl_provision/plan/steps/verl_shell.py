@@ -1,42 +1,47 @@
-"""Plan role verl_shell: the command that opens the environment."""
+"""Plan role verl_shell: one command for people that opens the environment, whatever the backend."""
 
+from verl_provision.facts import Host
 from verl_provision.plan.keys import step_key
 from verl_provision.plan.steps.huggingface_token import token_path
-from verl_provision.plan.steps.planner import Planner
+from verl_provision.plan.steps.step import Context, Step, applied_hash
 from verl_provision.plan.steps.training_container import container_env
+from verl_provision.select.decision import Decision
+from verl_provision.select.wanted import Wishes
 
+NAME = "verl_shell"
 SHELL = ".local/bin/verl-shell"  # in the login user's home
 
 
-def verl_shell(planner: Planner) -> None:
-    """One command for people, whatever carries the environment: written where it isn't, or says something else."""
-    host, wishes, backend_name = planner.host, planner.wishes, planner.decision.backend
-    apptainer = backend_name == "apptainer"
-    args = planner.args(
-        "verl_shell",
-        path=f"{host.home.rstrip('/')}/{SHELL}",
-        backend=backend_name,
-        become=planner.become,
-        container=wishes.container,
+def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> Step | None:
+    """Install it where it is missing or opens another environment."""
+    backend = decision.backend
+    apptainer = backend == "apptainer"
+    usual = f"{host.home.rstrip('/')}/{SHELL}"
+    args = context.args(
+        NAME,
+        path=usual,
+        backend=backend,
+        become=context.become,
+        container=request.container,
         workdir="/workspace/verl",
-        prefix=planner.prefix,
-        image=f"{planner.prefix}/images/{planner.decision.candidate.image.id}.sif" if apptainer else "",
-        binds=[f"{planner.prefix}/src:/workspace/verl"] if apptainer else [],
-        gpu=planner.decision.profile == "gpu",
+        prefix=context.prefix,
+        image=f"{context.prefix}/images/{decision.candidate.image.id}.sif" if apptainer else "",
+        binds=[f"{context.prefix}/src:/workspace/verl"] if apptainer else [],
+        gpu=decision.profile == "gpu",
         env={},
     )
-    if planner.head:
-        args["ray"] = wishes.ray_container
-        if backend_name == "source":  # Ray's own container has it already
-            args["ray_token"] = f"{planner.state_dir}/ray/token"
-    if backend_name in ("source", "apptainer"):  # a container has it already
-        args["env"] = {**container_env(planner), **({"HF_TOKEN_PATH": token_path(planner)} if planner.token else {})}
-    if apptainer and planner.token:
-        args["binds"] = [*args["binds"], f"{planner.prefix}/secrets"]
-    planner.out.shell = str(args["path"])
-    key = step_key("verl_shell", args)
-    usual = args["path"] == f"{host.home.rstrip('/')}/{SHELL}"
-    found = host.shell_key if usual else planner.stamp("verl_shell")
-    if found != key:
-        there = "is for another environment" if found else "is not there"
-        planner.add("verl_shell", f"{args['path']} {there}", args)
+    if context.head:
+        args["ray"] = request.ray_container
+        if backend == "source":  # Ray's own container has it already
+            args["ray_token"] = f"{context.state_dir}/ray/token"
+    if backend in ("source", "apptainer"):  # a container has it already
+        token = {"HF_TOKEN_PATH": token_path(context)} if context.token else {}
+        args["env"] = {**container_env(request, context), **token}
+    if apptainer and context.token:
+        args["binds"] = [*args["binds"], f"{context.prefix}/secrets"]
+    step = Step(args, step_key(NAME, args))
+    found = host.shell_key if args["path"] == usual else applied_hash(host, NAME)
+    if found == step.config_hash:
+        return step
+    there = "is for another environment" if found else "is not there"
+    return step.because(f"{args['path']} {there}")
