@@ -52,6 +52,16 @@ lint: setup-dev  ## ansible-lint (production), ruff, yamllint, shellcheck
 	$(BIN)/yamllint --strict .
 	$(BIN)/shellcheck $$(git grep -lE '^\#!(/usr)?/bin/(env )?(ba)?sh' -- ':!tests/fixtures' ':!*.j2')
 	ANSIBLE_COLLECTIONS_PATH=$(VENV)/collections $(BIN)/ansible-lint --offline
+	$(BIN)/python scripts/judges validate-modules
+
+.venv-judges/.setup: requirements/judges.txt
+	$(PYTHON) -m venv .venv-judges
+	.venv-judges/bin/pip install --quiet --requirement requirements/judges.txt
+	@touch $@
+
+.PHONY: judges
+judges: setup-dev wheel .venv-judges/.setup  ## What the ecosystem says of the collection and the wheel: ansible-test sanity, galaxy-importer, ...
+	$(BIN)/python scripts/judges
 
 .PHONY: test
 test: setup-dev  ## Everything a change must pass

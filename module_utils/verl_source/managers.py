@@ -13,9 +13,9 @@ import shutil
 import subprocess
 import tarfile
 import urllib.error
-import urllib.request
 import zipfile
 
+from ansible.module_utils.urls import open_url
 from ansible.module_utils.verl_source import interpreter
 from ansible.module_utils.verl_source.failure import BuildFailure
 
@@ -171,7 +171,7 @@ def check_hash(path, wanted, where):
 def fetch(url, target, timeout=60):
     """Download `url`, through the environment's proxy."""
     try:
-        with urllib.request.urlopen(url, timeout=timeout) as answer, open(target, "wb") as out:
+        with open_url(url, timeout=timeout) as answer, open(target, "wb") as out:
             shutil.copyfileobj(answer, out, CHUNK)
             wanted = answer.headers.get("Content-Length")
         if wanted and os.path.getsize(target) != int(wanted):

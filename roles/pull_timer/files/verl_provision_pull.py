@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Fetch the operator's repository, and run its playbook on this machine if an allowed key signed the commit.
 
 Written by verl-provision (role pull_timer); its settings are the JSON file that it is given. Runs as root under
