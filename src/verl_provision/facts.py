@@ -1,32 +1,36 @@
-"""A host as the decisions see it: its facts, read without trusting them."""
+"""A host, typed: its facts, read without trusting them."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from verl_provision.catalog.gpus import driver_cuda, find
-from verl_provision.catalog.model import World
+from verl_provision.catalog.gpus import driver_cuda
+from verl_provision.catalog.model import Catalog
+from verl_provision.catalog.products import find
 from verl_provision.decide.junk import flag, items, mapping, mappings, number, text, texts, whole
 
-NVIDIA, AMD, HUAWEI = "10de", "1002", "19e5"
-NO_STOCK: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+NVIDIA = "nvidia"
+PCI_NVIDIA = "10de"
+MOST_DEVICES = 64  # of one host
+NO_IMAGES: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
-    """One NVIDIA GPU, with what the catalog knows of its kind."""
+class Accelerator:
+    """One accelerator of any vendor, with what the catalog knows of its kind."""
 
-    name: str
-    capability: str | None
-    architecture: str
-    last_cuda_major: str | None
-    last_driver_branch: str | None
-    first_driver_branch: str | None
-    open_modules: str
-    forward_compat: bool
-    thresholds: tuple[tuple[int, int, str, float], ...]  # of collectives: GPUs, MB, algorithm, GB/s
-    memory_mb: int | None
-    mig: bool
-    mig_devices: int
+    vendor: str  # nvidia, amd, ascend
+    model: str  # as the host names it
+    arch: str | None  # what code is built for: a compute capability (9.0), gfx942, 910b
+    family: str = "an unknown architecture"
+    last_cuda_major: str | None = None
+    last_driver_branch: str | None = None
+    first_driver_branch: str | None = None
+    open_modules: str = "optional"
+    forward_compat: bool = False
+    thresholds: tuple[tuple[int, int, str, float], ...] = ()  # of collectives: GPUs, MB, algorithm, GB/s
+    memory_mb: int | None = None
+    mig: bool = False
+    mig_devices: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class Container:
 class Store:
     """Where a backend keeps what it fetches."""
 
+    backend: str
     path: str
     free_gb: float | None
     factor: float  # of what an image or environment takes: what is unpacked beside it
@@ -109,8 +114,7 @@ class Host:
     root: bool
     sudo: str
     memory_mb: int | None
-    gpus: tuple[Gpu, ...]
-    kinds: tuple[Gpu, ...]  # one of each product
+    accelerators: tuple[Accelerator, ...]
     nvidia_state: str
     nvidia_reason: str | None
     nvidia_fix: str | None
@@ -124,15 +128,13 @@ class Host:
     fabric_active: bool | None
     fabric_version: str | None
     gpu_processes: int
-    other: tuple[tuple[str, str, int], ...]  # (vendor, product, devices)
     docker: Docker
     podman_version: str | None
-    podman_able: bool
     podman_lacks: str
     apptainer_version: str | None
     toolkit_version: str | None
     toolkit_mode: str | None
-    stocks: dict[str, tuple[frozenset[str], frozenset[str]]]  # by engine: (references, digests) of its images
+    images_by_engine: dict[str, tuple[frozenset[str], frozenset[str]]]  # (references, digests) of its images
     local_images: tuple[dict[str, Any], ...]
     pythons: tuple[Python, ...]
     managers: frozenset[str]  # conda, mamba, micromamba, uv
@@ -157,14 +159,19 @@ class Host:
     engine: str = "docker"  # whose images and container count; decided before they are
 
     @property
+    def gpus(self) -> tuple[Accelerator, ...]:
+        """NVIDIA's."""
+        return tuple(gpu for gpu in self.accelerators if gpu.vendor == NVIDIA)
+
+    @property
     def image_refs(self) -> frozenset[str]:
         """References of the engine's images."""
-        return self.stocks.get(self.engine, NO_STOCK)[0]
+        return self.images_by_engine.get(self.engine, NO_IMAGES)[0]
 
     @property
     def image_digests(self) -> frozenset[str]:
         """Digests of the engine's images."""
-        return self.stocks.get(self.engine, NO_STOCK)[1]
+        return self.images_by_engine.get(self.engine, NO_IMAGES)[1]
 
     @property
     def container(self) -> Container | None:
@@ -178,7 +185,7 @@ class Host:
         return self.root or self.sudo == "free"
 
 
-def read(facts: Any, world: World) -> Host:
+def read(facts: Any, catalog: Catalog) -> Host:
     """Read facts of any shape; what is missing or odd counts as not there."""
     facts = mapping(facts)
     os, user, nvidia = mapping(facts.get("os")), mapping(facts.get("user")), mapping(facts.get("nvidia"))
@@ -192,8 +199,7 @@ def read(facts: Any, world: World) -> Host:
     cdi_lacks = _cdi_lacks(toolkit, driver)
     podman_installed = flag(podman.get("installed")) is True
     lacks = _podman_lacks(podman, cdi_lacks) if podman_installed else "it is not installed"
-    gpus = _gpus(mappings(nvidia.get("gpus")), world)
-    cuda, known = driver_cuda(driver, world.branch_cuda)
+    cuda, known = driver_cuda(driver, catalog.branch_cuda)
     root = flag(user.get("root")) is True
     name = text(user.get("name")) or ("root" if root else "the login user")
     return Host(
@@ -207,8 +213,7 @@ def read(facts: Any, world: World) -> Host:
         root=root,
         sudo=text(user.get("sudo")) or "none",
         memory_mb=whole(mapping(facts.get("memory")).get("total_mb")),
-        gpus=gpus,
-        kinds=tuple({(gpu.name, gpu.capability): gpu for gpu in gpus}.values()),
+        accelerators=(*_gpus(mappings(nvidia.get("gpus")), catalog), *_others(facts)),
         nvidia_state=_nvidia_state(facts, nvidia),
         nvidia_reason=text(nvidia.get("reason")),
         nvidia_fix=text(nvidia.get("fix")),
@@ -222,15 +227,13 @@ def read(facts: Any, world: World) -> Host:
         fabric_active=flag(fabric.get("active")),
         fabric_version=text(fabric.get("version")),
         gpu_processes=len(items(nvidia.get("processes"))),
-        other=_other(facts),
         docker=_docker(mapping(engines.get("docker")), toolkit, cdi_lacks),
         podman_version=(text(podman.get("version")) or "unknown") if podman_installed else None,
-        podman_able=podman_installed and not lacks,
         podman_lacks=lacks,
         apptainer_version=(text(apptainer.get("version")) or "unknown") if apptainer.get("installed") is True else None,
         toolkit_version=(text(toolkit.get("version")) or "0") if toolkit.get("installed") is True else None,
         toolkit_mode=text(toolkit.get("mode")),
-        stocks=_stocks(images),
+        images_by_engine=_images_by_engine(images),
         local_images=tuple(images),
         pythons=_pythons(facts),
         managers=frozenset(str(name) for name, found in mapping(facts.get("managers")).items() if found),
@@ -255,17 +258,18 @@ def read(facts: Any, world: World) -> Host:
     )
 
 
-def _gpus(listed: list[dict[str, Any]], world: World) -> tuple[Gpu, ...]:
-    kinds: dict[Any, tuple[Any, ...]] = {}
+def _gpus(listed: list[dict[str, Any]], catalog: Catalog) -> tuple[Accelerator, ...]:
+    kinds: dict[Any, dict[str, Any]] = {}
     found = []
     for gpu in listed:
-        name, reported = text(gpu.get("name")) or "unnamed GPU", text(gpu.get("compute_capability"))
-        if (name, reported) not in kinds:
-            kinds[name, reported] = _kind(name, reported, world)
+        model, reported = text(gpu.get("name")) or "unnamed GPU", text(gpu.get("compute_capability"))
+        if (model, reported) not in kinds:
+            kinds[model, reported] = _kind(model, reported, catalog)
         found.append(
-            Gpu(
-                name,
-                *kinds[name, reported],
+            Accelerator(
+                NVIDIA,
+                model,
+                **kinds[model, reported],
                 memory_mb=whole(gpu.get("memory_mb")),
                 mig=gpu.get("mig") == "enabled",
                 mig_devices=whole(gpu.get("mig_devices")) or 0,
@@ -274,10 +278,10 @@ def _gpus(listed: list[dict[str, Any]], world: World) -> tuple[Gpu, ...]:
     return tuple(found)
 
 
-def _thresholds(product: str, world: World) -> tuple[tuple[int, int, str, float], ...]:
+def _thresholds(product: str, catalog: Catalog) -> tuple[tuple[int, int, str, float], ...]:
     """What collectives of GPUs of this product should reach."""
     found = []
-    for entry in world.thresholds:
+    for entry in catalog.thresholds:
         gpus, size, speed = whole(entry.get("gpus")), whole(entry.get("size_mb")), number(entry.get("busbw_gbs"))
         algorithm = text(entry.get("algorithm"))
         if product in texts(entry.get("gpus_named")) and gpus and size and speed and algorithm:
@@ -285,27 +289,32 @@ def _thresholds(product: str, world: World) -> tuple[tuple[int, int, str, float]
     return tuple(found)
 
 
-def _kind(name: str, reported: str | None, world: World) -> tuple[Any, ...]:
+def _kind(model: str, reported: str | None, catalog: Catalog) -> dict[str, Any]:
     """What the catalog knows: by the product's name, and by the compute capability that the driver reported."""
-    product = find(name, world.products)
-    capability = reported or (product.capability if product else None)
-    architecture = world.architectures.get(capability or "")
-    open_modules = product.open_modules if product else architecture.open_modules if architecture else "optional"
-    return (
-        capability,
-        architecture.name if architecture else "an unknown architecture",
-        architecture.last_cuda_major if architecture else None,
-        architecture.last_driver_branch if architecture else None,
-        architecture.first_driver_branch if architecture else None,
-        open_modules,
-        product.forward_compat if product else False,
-        _thresholds(product.name, world) if product else (),
-    )
+    product = find(model, catalog.products)
+    arch = reported or (product.capability if product else None)
+    family = catalog.architectures.get(arch or "")
+    known: dict[str, Any] = {"arch": arch}
+    if family:
+        known |= {
+            "family": family.name,
+            "last_cuda_major": family.last_cuda_major,
+            "last_driver_branch": family.last_driver_branch,
+            "first_driver_branch": family.first_driver_branch,
+            "open_modules": family.open_modules,
+        }
+    if product:
+        known |= {
+            "open_modules": product.open_modules,
+            "forward_compat": product.forward_compat,
+            "thresholds": _thresholds(product.name, catalog),
+        }
+    return known
 
 
 def _nvidia_state(facts: dict[str, Any], nvidia: dict[str, Any]) -> str:
     """The state the probe named; where it named none, what the PCI bus says."""
-    in_slots = any(gpu.get("vendor") == NVIDIA for gpu in mappings(mapping(facts.get("pci")).get("gpus")))
+    in_slots = any(gpu.get("vendor") == PCI_NVIDIA for gpu in mappings(mapping(facts.get("pci")).get("gpus")))
     state = text(nvidia.get("state"))
     if state is None:
         state = "error" if in_slots or nvidia.get("gpus") else "none"
@@ -314,13 +323,14 @@ def _nvidia_state(facts: dict[str, Any], nvidia: dict[str, Any]) -> str:
     return state
 
 
-def _other(facts: dict[str, Any]) -> tuple[tuple[str, str, int], ...]:
-    """AMD and Ascend accelerators."""
-    found = []
+def _others(facts: dict[str, Any]) -> tuple[Accelerator, ...]:
+    """AMD's and Ascend's accelerators; one where their number is not known."""
+    found: list[Accelerator] = []
     for vendor, about in mapping(facts.get("other_accelerators")).items():
         about = mapping(about)
         if about.get("present") is True:
-            found.append((vendor, text(about.get("name")) or f"{vendor} accelerator", whole(about.get("devices")) or 0))
+            model, devices = text(about.get("name")) or f"{vendor} accelerator", whole(about.get("devices")) or 1
+            found += [Accelerator(vendor, model, None)] * min(max(devices, 1), MOST_DEVICES)
     return tuple(found)
 
 
@@ -329,14 +339,14 @@ def served_by(host: Host, backend: str | None) -> Host:
     return replace(host, engine=backend) if backend in ("podman", "apptainer") else host
 
 
-def _stocks(images: list[dict[str, Any]]) -> dict[str, tuple[frozenset[str], frozenset[str]]]:
-    stocks = {}
+def _images_by_engine(images: list[dict[str, Any]]) -> dict[str, tuple[frozenset[str], frozenset[str]]]:
+    found = {}
     for engine in {text(image.get("engine")) or "docker" for image in images}:
         own = [image for image in images if (text(image.get("engine")) or "docker") == engine]
-        stocks[engine] = tuple(
+        found[engine] = tuple(
             frozenset(item for image in own for item in texts(image.get(key))) for key in ("refs", "digests")
         )
-    return stocks
+    return found
 
 
 def _stores(disk: dict[str, Any], home: str) -> dict[str, Store]:
@@ -347,20 +357,22 @@ def _stores(disk: dict[str, Any], home: str) -> dict[str, Store]:
     larger = f"Free space in {path}, or set verl_prefix to a larger file system."
     return {
         "docker": Store(
+            "docker",
             text(docker.get("path")) or "/var/lib/docker",
             number(docker.get("free_gb")),
             1.1,
             "Free space (docker system df; docker image prune), or move the engine's data-root to a larger disk.",
         ),
         "podman": Store(
+            "podman",
             text(podman.get("path")) or f"{home}/.local/share/containers/storage",
             number(podman.get("free_gb")),
             1.1,
             "Free space (podman system df; podman image prune), or move graphroot (storage.conf) to a larger disk.",
         ),
         # The layers are unpacked beside the file that is made of them.
-        "apptainer": Store(path, free, 1.5, larger),
-        "source": Store(path, free, 1.1, larger),
+        "apptainer": Store("apptainer", path, free, 1.5, larger),
+        "source": Store("source", path, free, 1.1, larger),
     }
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from verl_provision import catalog as catalogs
-from verl_provision.catalog import gpus
+from verl_provision.catalog import products
 
 EVERYTHING_FITS_GB = 2000.0
 
@@ -36,7 +36,7 @@ def facts(machine: Machine, catalog: dict[str, Any]) -> dict[str, Any]:
         name, product = vendor
         found["other_accelerators"][name] = {"present": True, "name": product, "devices": machine.gpu_count}
         return found
-    product = catalogs.find(catalog, machine.gpu)
+    product = catalogs.gpu(catalog, machine.gpu)
     if product is None:
         raise UnknownGpu(_unknown(machine.gpu, catalog))
     found["arch"] = machine.arch or product["cpu"] or "x86_64"
@@ -187,7 +187,7 @@ def _other_vendor(name: str, catalog: dict[str, Any]) -> tuple[str, str] | None:
     """(amd or ascend, product) where the name is one of theirs."""
     for vendor, about in catalog["vendors"]["vendors"].items():
         for product in about["products"]:
-            if any(gpus.is_a(name, alias) for alias in (product["name"], *product["aliases"])):
+            if any(products.is_a(name, alias) for alias in (product["name"], *product["aliases"])):
                 return vendor, product["name"]
     return None
 

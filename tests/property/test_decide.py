@@ -11,11 +11,12 @@ from tests.unit.decide.machines import known, loaded, machine, settle
 from verl_provision import facts as hosts
 from verl_provision import versions
 from verl_provision import wishes as wish_list
-from verl_provision.catalog import model as world
+from verl_provision.catalog import model
 from verl_provision.plan.fleet import plan_fleet, plan_host
 from verl_provision.select import decision as decisions
 from verl_provision.select import wanted
 from verl_provision.select.findings import Rejection
+from verl_provision.select.inputs import Preferences, SelectionFacts
 from verl_provision.select.rules import RULES, ask
 
 PATIENT = settings(
@@ -23,9 +24,13 @@ PATIENT = settings(
 )
 
 
+def inputs(facts, wished, here):
+    return SelectionFacts.of(hosts.read(facts, here), here), Preferences.of(wanted.read(wished)[0])
+
+
 def decide(facts, wished, catalog=None):
-    here = known() if catalog is None else world.read(catalog)
-    return decisions.decide(hosts.read(facts, here), wanted.read(wished)[0], here)
+    here = known() if catalog is None else model.read(catalog)
+    return decisions.decide(*inputs(facts, wished, here), here)
 
 
 @PATIENT
@@ -34,12 +39,12 @@ def test_never_an_image_that_breaks_a_rule(facts, wished):
     decision = decide(facts, wished)
     if not decision.ok:
         return
-    host, wishes = hosts.read(facts, known()), wanted.read(wished)[0]
+    given_facts, preferences = inputs(facts, wished, known())
     broken = {
         rule.id: rule
         for rule in RULES
         if rule.scope != "host"
-        for finding in ask(rule, decision.candidate, host, wishes, known())
+        for finding in ask(rule, decision.candidate, given_facts, preferences, known())
         if isinstance(finding, Rejection)
     }
     if wished.get("verl_image") and wished.get("verl_image_force"):

@@ -2,6 +2,6 @@
 
 from verl_provision.catalog.errors import CatalogError
 from verl_provision.catalog.load import load
-from verl_provision.catalog.products import find
+from verl_provision.catalog.products import gpu
 
-__all__ = ["CatalogError", "find", "load"]
+__all__ = ["CatalogError", "gpu", "load"]

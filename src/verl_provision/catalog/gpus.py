@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from verl_provision import versions
+from verl_provision.catalog.products import Names, index
 from verl_provision.decide.junk import mapping, mappings, text, texts
 
 
@@ -31,14 +32,9 @@ class Architecture:
     first_driver_branch: str | None = None
 
 
-def words(name: str) -> tuple[str, ...]:
-    """A product's name as words: no case, `-` and `_` are blanks."""
-    return tuple(name.lower().replace("-", " ").replace("_", " ").split())
-
-
-def products(catalog: dict[str, Any]) -> dict[tuple[str, ...], Product]:
+def products(catalog: dict[str, Any]) -> Names[Product]:
     """Aliases, as words, with the product each means."""
-    found = {}
+    found = []
     for entry in mappings(catalog.get("products")):
         name = text(entry.get("name"))
         if not name:
@@ -57,9 +53,8 @@ def products(catalog: dict[str, Any]) -> dict[tuple[str, ...], Product]:
             cpu=text(entry.get("cpu")),
             nvswitch=entry.get("nvswitch") == "hgx",
         )
-        for alias in (name, *texts(entry.get("aliases"))):
-            found.setdefault(words(alias), product)
-    return found
+        found.append(((name, *texts(entry.get("aliases"))), product))
+    return index(found)
 
 
 def architectures(catalog: dict[str, Any], branches: dict[str, Any]) -> dict[str, Architecture]:
@@ -82,23 +77,6 @@ def architectures(catalog: dict[str, Any], branches: dict[str, Any]) -> dict[str
                 text(about.get("first_driver_branch")) or (branch_for(toolkit, branches) if toolkit else None),
             )
     return found
-
-
-def find(name: str, known: dict[tuple[str, ...], Product]) -> Product | None:
-    """The product whose alias, of all in `name`, has the most words."""
-    spelled = words(name)[:24]
-    for length in range(len(spelled), 0, -1):
-        for start in range(len(spelled) - length + 1):
-            product = known.get(spelled[start : start + length])
-            if product is not None:
-                return product
-    return None
-
-
-def is_a(name: str, product: str) -> bool:
-    """Whether a GPU called `name` is a `product`: all its words, in a row."""
-    spelled, wanted = words(name), words(product)
-    return any(spelled[start : start + len(wanted)] == wanted for start in range(len(spelled)))
 
 
 def driver_cuda(driver: str | None, branches: dict[str, Any]) -> tuple[str | None, bool]:
@@ -134,8 +112,8 @@ def branch_for(cuda: str, branches: dict[str, Any]) -> str | None:
     return str(min(able)) if able else None
 
 
-def native_branch(cuda: str, world: Any) -> str | None:
+def native_branch(cuda: str, catalog: Any) -> str | None:
     """The lowest driver branch that implements `cuda` natively, from the catalog as read."""
-    if cuda in world.native_branch:
-        return world.native_branch[cuda]
-    return branch_for(cuda, world.branch_cuda)
+    if cuda in catalog.native_branch:
+        return catalog.native_branch[cuda]
+    return branch_for(cuda, catalog.branch_cuda)

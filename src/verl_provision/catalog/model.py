@@ -86,7 +86,7 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Catalog:
     """The whole catalog."""
 
     images: tuple[Image, ...]
@@ -131,7 +131,7 @@ class World:
         return next((release for release in self.releases if release.version == version), None)
 
 
-def read(catalog: Any) -> World:
+def read(catalog: Any) -> Catalog:
     """Read a catalog of any shape; an entry that can't be used is left out and named in `faults`."""
     catalog = mapping(catalog)
     faults: list[str] = []
@@ -152,7 +152,7 @@ def read(catalog: Any) -> World:
     newest_first = cmp_to_key(lambda left, right: versions.compare(right.version, left.version))
     ordered = tuple(sorted(releases.values(), key=newest_first))
     branches = mapping(cuda.get("branch_cuda"))
-    return World(
+    return Catalog(
         images=tuple(images.values()),
         releases=ordered,
         cuda=cuda,

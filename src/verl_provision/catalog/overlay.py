@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from verl_provision.catalog import references
 from verl_provision.catalog.errors import CatalogError, Fault, shown
 from verl_provision.catalog.validate import faults_of
 
@@ -71,7 +72,7 @@ def _put(target: list, section: str, entry: Any, label: str, file: str, touched:
         if not isinstance(value, str) or not value:
             return Fault(file, label, name, shown(value), "text in quotes")
     if "ref" in given:
-        entry = {**entry, "ref": entry["ref"].removeprefix("docker.io/")}
+        entry = {**entry, "ref": references.short(entry["ref"])}
         given["ref"] = entry["ref"]
     places = {name: _place(target, name, value) for name, value in given.items()}
     place = next((place for place in places.values() if place is not None), None)

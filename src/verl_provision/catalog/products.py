@@ -1,31 +1,54 @@
-"""Find a GPU in the catalog by the name that nvidia-smi prints, that a person types, or by its PCI device id."""
+"""The one matcher of accelerator names: what a vendor's tool prints, or what a person types."""
 
 import re
-from typing import Any
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Names = dict[tuple[str, ...], T]
+
+LONGEST = 24  # words; a product's name has fewer
+NO_PART_OF_IT = re.compile(r"nvidia|amd|huawei|geforce|tesla|instinct|ascend|\d+gb")  # said of many products
 
 
-def find(catalog: dict[str, Any], name: str | None = None, pci_id: str | None = None) -> dict[str, Any] | None:
-    """The product, or None. Among names the alias with the most words wins: `A100-PCIE-40GB` is the A100 PCIe."""
-    products = catalog["gpus"]["products"]
-    if pci_id:
-        wanted = pci_id.lower().removeprefix("0x")
-        for product in products:
-            if wanted in product["pci_ids"]:
-                return product
-    text = f" {words(name or '')} "
-    best, size = None, (0, 0)
-    for product in products:
-        for alias in product["aliases"]:
-            if f" {words(alias)} " in text and (len(alias.split()), len(alias)) > size:
-                best, size = product, (len(alias.split()), len(alias))
-    if best is None:  # typed without blanks: rtx4090
-        tight = words(name or "").replace(" ", "")
-        best = next(
-            (product for product in products if tight in [alias.replace(" ", "") for alias in product["aliases"]]), None
-        )
-    return best
+@lru_cache(maxsize=4096)
+def words(name: str) -> tuple[str, ...]:
+    """`NVIDIA A100-SXM4-80GB` -> nvidia, a100, sxm4, 80gb."""
+    return tuple(re.findall(r"[a-z0-9]+", name.lower()))
 
 
-def words(name: str) -> str:
-    """`NVIDIA A100-SXM4-80GB` -> `nvidia a100 sxm4 80gb`."""
-    return " ".join(re.findall(r"[a-z0-9]+", name.lower()))
+def index(named: Iterable[tuple[Iterable[str], T]]) -> Names[T]:
+    """`(its names, what they mean)` as `find` wants it; where two have a name, the first keeps it."""
+    found: Names[T] = {}
+    for names, value in named:
+        for name in names:
+            found.setdefault(words(name), value)
+    return found
+
+
+def find(name: str, known: Names[T]) -> T | None:
+    """What is called by the longest run of words in `name`; else what `name` is, written in one (`rtx4090`)."""
+    spelled = words(name)[:LONGEST]
+    for length in range(len(spelled), 0, -1):
+        for start in range(len(spelled) - length + 1):
+            if spelled[start : start + length] in known:
+                return known[spelled[start : start + length]]
+    whole = _together(spelled)
+    return next((value for alias, value in known.items() if whole and _together(alias) == whole), None)
+
+
+@lru_cache(maxsize=4096)
+def _together(spelled: tuple[str, ...]) -> str:
+    return "".join(word for word in spelled if not NO_PART_OF_IT.fullmatch(word))
+
+
+def is_a(name: str, product: str) -> bool:
+    """Whether something called `name` is a `product`: all its words, in a row."""
+    spelled, wanted = words(name), words(product)
+    return any(spelled[start : start + len(wanted)] == wanted for start in range(len(spelled)))
+
+
+def gpu(catalog: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """The entry of catalog/gpus.yml that a name means."""
+    return find(name, index(((entry["name"], *entry["aliases"]), entry) for entry in catalog["gpus"]["products"]))

@@ -5,7 +5,7 @@ from typing import Any
 
 from verl_provision import catalog as catalogs
 from verl_provision import handmade
-from verl_provision.catalog import model as world
+from verl_provision.catalog import model
 from verl_provision.docs import seed_table
 from verl_provision.plan.fleet import plan_fleet
 from verl_provision.select.rules import RULES
@@ -93,7 +93,7 @@ def legend(catalog: dict[str, Any]) -> str:
         "| id | reference | CUDA of its torch | engines | verl |",
         "|---|---|---|---|---|",
     ]
-    for image in world.read(catalog).images:
+    for image in model.read(catalog).images:
         engines = ", ".join(f"{name} {version}" for name, version in image.engines.items())
         lines.append(f"| {image.id} | `{image.ref}` | {image.cuda} | {engines} | {', '.join(image.tested) or '-'} |")
     return "\n".join([*lines, ""])

@@ -5,8 +5,8 @@ from typing import Any
 
 from verl_provision import facts as hosts
 from verl_provision import versions
-from verl_provision.catalog import model as world
-from verl_provision.catalog.model import World
+from verl_provision.catalog import model
+from verl_provision.catalog.model import Catalog
 from verl_provision.decide.junk import items, mapping
 from verl_provision.facts import Host
 from verl_provision.plan import steps as stepping
@@ -16,6 +16,7 @@ from verl_provision.plan.steps.step import Notes
 from verl_provision.select import decision as decisions
 from verl_provision.select import wanted
 from verl_provision.select.decision import Decision
+from verl_provision.select.inputs import Preferences, SelectionFacts
 from verl_provision.select.wanted import Wishes
 
 SCHEMA_VERSION = 1
@@ -25,8 +26,8 @@ SCHEMA_VERSION = 1
 class Memory:
     """What one call has worked out already; hosts with the same inputs share it."""
 
-    decisions: dict[Any, tuple[Decision, str]] = field(default_factory=dict)
-    wishes: dict[str, tuple[Wishes, list[dict[str, Any]], Any]] = field(default_factory=dict)
+    decisions: dict[tuple[SelectionFacts, Preferences], tuple[Decision, str]] = field(default_factory=dict)
+    wishes: dict[str, tuple[Wishes, list[dict[str, Any]]]] = field(default_factory=dict)
 
 
 def plan_host(
@@ -34,7 +35,7 @@ def plan_host(
 ) -> dict[str, Any]:
     """The plan of one host, with `rejected`, `runners_up` and `unlocks` in it. `secrets` is `{name: new|kept}`."""
     given = {"settings": settings, "wish_errors": wish_errors, "secrets": secrets}
-    plan, decision, _ = _plan(facts, wishes, _world(catalog), given, Memory())
+    plan, decision, _ = _plan(facts, wishes, _read_catalog(catalog), given, Memory())
     return {**plan, **_told(decision)}
 
 
@@ -44,7 +45,7 @@ def plan_fleet(inputs: Any, catalog: Any, planned: dict[str, Planned] | None = N
     `planned` is filled with the steps of the hosts that fit, by name, for what is decided over several hosts.
     """
     fleet: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "hosts": {}, "decisions": {}, "step_hosts": {}}
-    known, memory = _world(catalog), Memory()
+    known, memory = _read_catalog(catalog), Memory()
     for name, given in mapping(inputs).items():
         given = mapping(given)
         plan, decision, steps = _plan(given.get("facts"), given.get("wishes"), known, given, memory)
@@ -58,19 +59,19 @@ def plan_fleet(inputs: Any, catalog: Any, planned: dict[str, Planned] | None = N
     return fleet
 
 
-def _world(catalog: Any) -> World:
+def _read_catalog(catalog: Any) -> Catalog:
     try:
-        return world.read(catalog)
+        return model.read(catalog)
     except Exception as error:  # the last net: an unreadable catalog is an error of every plan
-        return World(faults=(f"the catalog cannot be read: {type(error).__name__}: {error}",))
+        return Catalog(faults=(f"the catalog cannot be read: {type(error).__name__}: {error}",))
 
 
 def _told(decision: Decision) -> dict[str, Any]:
-    return {"rejected": decision.rejected, "runners_up": decision.runners_up, "unlocks": decision.unlocks}
+    return {"rejected": decision.rejected, "runners_up": decision.runners_up, "unlocks": decision.hints}
 
 
 def _plan(
-    facts: Any, raw_wishes: Any, known: World, given: dict[str, Any], memory: Memory
+    facts: Any, raw_wishes: Any, known: Catalog, given: dict[str, Any], memory: Memory
 ) -> tuple[dict[str, Any], Decision, Planned | None]:
     try:
         return _plan_or_raise(facts, raw_wishes, known, given, memory)
@@ -88,15 +89,15 @@ def _plan(
 
 
 def _plan_or_raise(
-    facts: Any, raw_wishes: Any, known: World, given: dict[str, Any], memory: Memory
+    facts: Any, raw_wishes: Any, known: Catalog, given: dict[str, Any], memory: Memory
 ) -> tuple[dict[str, Any], Decision, Planned | None]:
-    wishes, errors, same = _read_wishes(raw_wishes, memory)
+    wishes, errors = _read_wishes(raw_wishes, memory)
     errors = [*items(given.get("wish_errors")), *errors]
     if errors or not isinstance(facts, dict) or not facts:
         decision = Decision(errors=[_wish_error(error) for error in errors] or [no_facts(facts)])
         return _assemble(decision, decision.id, None, None), decision, None
     host = hosts.read(facts, known)
-    decision, name = _remembered(host, wishes, same, known, memory)
+    decision, name = _remembered(host, wishes, known, memory)
     if not decision.ok:
         return _assemble(decision, name, wishes, None), decision, None
     settings, secrets = mapping(given.get("settings")), mapping(given.get("secrets"))
@@ -105,83 +106,20 @@ def _plan_or_raise(
     return _assemble(decision, name, wishes, planned), decision, planned
 
 
-def _read_wishes(raw: Any, memory: Memory) -> tuple[Wishes, list[dict[str, Any]], Any]:
+def _read_wishes(raw: Any, memory: Memory) -> tuple[Wishes, list[dict[str, Any]]]:
     said = repr(raw)
-    found = memory.wishes.get(said)
-    if found is None:
-        wishes, errors = wanted.read(raw)
-        found = memory.wishes[said] = (wishes, errors, wishes_key(wishes))
-    return found
+    if said not in memory.wishes:
+        memory.wishes[said] = wanted.read(raw)
+    return memory.wishes[said]
 
 
-def _remembered(host: Host, wishes: Wishes, same: Any, known: World, memory: Memory) -> tuple[Decision, str]:
-    key = (same, *decision_inputs(host, known))
+def _remembered(host: Host, wishes: Wishes, known: Catalog, memory: Memory) -> tuple[Decision, str]:
+    key = (SelectionFacts.of(host, known), Preferences.of(wishes))
     found = memory.decisions.get(key)
     if found is None:
-        decision = decisions.decide(host, wishes, known)
+        decision = decisions.decide(*key, known)
         found = memory.decisions[key] = (decision, decision.id)
     return found
-
-
-def decision_inputs(host: Host, known: World) -> tuple[Any, ...]:
-    """Everything of a host that a decision rests on. Room on a disk that any image would fit on is only that: room."""
-    rooms = tuple(
-        (store.path, None if (store.free_gb or 0) >= known.roomy_gb else store.free_gb, store.free_gb is None)
-        for store in host.stores.values()
-    )
-    roomy = all((store.free_gb or 0) >= known.roomy_gb for store in host.stores.values())
-    return (
-        host.arch,
-        host.os_family,
-        host.os_pretty,
-        host.system,
-        host.user,
-        host.root,
-        host.sudo,
-        host.gpus,
-        host.nvidia_state,
-        host.nvidia_reason,
-        host.nvidia_fix,
-        host.driver,
-        host.kernel_modules,
-        host.reboot_pending,
-        host.nvswitch,
-        host.fabric_installed,
-        host.fabric_active,
-        host.fabric_version,
-        host.other,
-        host.docker.installed,
-        host.docker.version,
-        host.docker.reachable,
-        host.docker.with_sudo,
-        host.docker.rootless,
-        host.docker.reason,
-        "nvidia" in host.docker.runtimes,
-        host.docker.cdi_ready,
-        host.podman_version,
-        host.podman_lacks,
-        host.apptainer_version,
-        host.toolkit_version,
-        host.pythons,
-        host.managers,
-        host.home,
-        rooms,
-        None
-        if roomy
-        else (
-            tuple((engine, refs & known.refs, digests) for engine, (refs, digests) in sorted(host.stocks.items())),
-            host.sif_images,
-            host.source.get("verl_version") if host.source else None,
-        ),
-    )
-
-
-def wishes_key(wishes: Wishes) -> Any:
-    """Wishes, hashable."""
-    return tuple(
-        tuple(sorted(value.items(), key=str)) if isinstance(value, dict) else value
-        for value in (getattr(wishes, name) for name in Wishes.__slots__)
-    )
 
 
 def no_facts(facts: Any) -> dict[str, Any]:

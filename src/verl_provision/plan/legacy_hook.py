@@ -4,7 +4,7 @@ Packages' maintainer scripts run `systemctl daemon-reload`, so an unattended upg
 """
 
 from verl_provision import versions
-from verl_provision.catalog.model import World
+from verl_provision.catalog.model import Catalog
 from verl_provision.decide.junk import text
 from verl_provision.facts import Host
 from verl_provision.select.backend import INSTALLABLE
@@ -50,9 +50,9 @@ def upgrade_due(host: Host, may_disturb: bool) -> bool:
     return host.toolkit_mode != "legacy" and host.os_family in INSTALLABLE
 
 
-def fix(host: Host, world: World, container: str) -> str:
+def fix(host: Host, catalog: Catalog, container: str) -> str:
     """What ends it on this host."""
-    version = text(world.toolkit.get("default_version")) or WITHOUT
+    version = text(catalog.toolkit.get("default_version")) or WITHOUT
     anew = f"docker restart {container} when nothing runs in it"
     if host.toolkit_mode == "legacy" and versions.compare(host.toolkit_version or "0", WITHOUT) >= 0:
         said = "sudo nvidia-ctk config --in-place --set nvidia-container-runtime.mode=auto"

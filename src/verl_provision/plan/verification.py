@@ -48,7 +48,7 @@ def plan(
             "backend": decision.backend,
             "content": content,
             "driver": host.driver,
-            "gpus": [gpu.name for gpu in host.gpus],
+            "gpus": [gpu.model for gpu in host.gpus],
             "settings": {name: value for name, value in settings.items() if name not in ("level", "again")},
             **({"nodes": ray["nodes"]} if ray and level == "train" else {}),
         }
@@ -118,8 +118,8 @@ def expected(host: Host, decision: Decision, level: str) -> dict[str, Any]:
     return {
         "profile": decision.profile,
         "gpus": len(host.gpus),
-        "gpu_names": sorted({gpu.name for gpu in host.gpus}),
-        "compute_capabilities": sorted({gpu.capability for gpu in host.gpus if gpu.capability}),
+        "gpu_names": sorted({gpu.model for gpu in host.gpus}),
+        "compute_capabilities": sorted({gpu.arch for gpu in host.gpus if gpu.arch}),
         "driver": host.driver,
         "verl_version": release.version,
         "python": python,
@@ -141,6 +141,6 @@ def expected(host: Host, decision: Decision, level: str) -> dict[str, Any]:
 
 def thresholds(host: Host) -> list[dict[str, Any]]:
     """What a collective over this host's GPUs should reach; nothing where they are of several kinds."""
-    if not host.gpus or len({gpu.name for gpu in host.gpus}) > 1:
+    if not host.gpus or len({gpu.model for gpu in host.gpus}) > 1:
         return []
     return [dict(zip(THRESHOLD, entry, strict=True)) for entry in host.gpus[0].thresholds]

@@ -4,10 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from verl_provision import versions
-from verl_provision.catalog.model import World
-from verl_provision.facts import Host
+from verl_provision.catalog.model import Catalog
 from verl_provision.select.findings import Rejection
-from verl_provision.select.wanted import Wishes
+from verl_provision.select.inputs import Preferences, SelectionFacts
 
 INSTALLABLE = ("debian",)  # distribution families that docker_engine installs on
 SYSTEM_CONTAINERS = ("lxc", "lxc-libvirt")  # they have systemd, and an engine inside needs nesting
@@ -29,17 +28,17 @@ class Choice:
     errors: list[dict[str, Any]] = field(default_factory=list)
 
 
-def choose(host: Host, wishes: Wishes, world: World) -> Choice:
+def choose(facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> Choice:
     """The first usable backend: what is there and able comes before what would have to be installed."""
-    gpu = bool(host.gpus)
-    if not gpu and wishes.backend == "auto":
-        there = f"; Docker {host.docker.version or ''} is there, but not needed".replace("  ", " ")
+    gpu = bool(facts.gpus)
+    if not gpu and preferences.backend == "auto":
+        there = f"; Docker {facts.docker.version or ''} is there, but not needed".replace("  ", " ")
         return Choice(
             "source",
-            "there is no GPU: a development environment, called cpu" + (there if host.docker.installed else ""),
+            "there is no GPU: a development environment, called cpu" + (there if facts.docker.installed else ""),
         )
     choice = Choice()
-    for name, attempt in _attempts(host, wishes, world, gpu):
+    for name, attempt in _attempts(facts, preferences, catalog, gpu):
         usable = attempt(choice)
         if usable is None:
             choice.name = name
@@ -48,30 +47,30 @@ def choose(host: Host, wishes: Wishes, world: World) -> Choice:
         choice.passed.append((name, rejection, rule))
     seen = {}
     for name, rejection, rule in choice.passed:
-        seen[name] = rejection.error(rule, f"verl_backend {wishes.backend}")
+        seen[name] = rejection.error(rule, f"verl_backend {preferences.backend}")
     choice.errors = list(seen.values())
     return choice
 
 
-def _attempts(host: Host, wishes: Wishes, world: World, gpu: bool) -> list[tuple[str, Any]]:
+def _attempts(facts: SelectionFacts, preferences: Preferences, catalog: Catalog, gpu: bool) -> list[tuple[str, Any]]:
     """Backends in the order in which they are tried."""
 
     def docker_present(choice: Choice) -> tuple[Rejection, str] | None:
-        return _docker_present(choice, host, world, gpu)
+        return _docker_present(choice, facts, catalog, gpu)
 
     def docker_install(choice: Choice) -> tuple[Rejection, str] | None:
-        return _docker_install(choice, host, gpu, wishes.backend == "docker")
+        return _docker_install(choice, facts, gpu, preferences.backend == "docker")
 
     def podman(choice: Choice) -> tuple[Rejection, str] | None:
-        return _podman(choice, host, gpu)
+        return _podman(choice, facts, gpu)
 
     def apptainer(choice: Choice) -> tuple[Rejection, str] | None:
-        return _apptainer(choice, host)
+        return _apptainer(choice, facts)
 
     def source(choice: Choice) -> tuple[Rejection, str] | None:
         choice.how = "no container engine can be used, and an environment in the user's own directory needs no rights"
         choice.become = False
-        if wishes.backend == "source":
+        if preferences.backend == "source":
             choice.how = "verl_backend source"
         return None
 
@@ -82,56 +81,56 @@ def _attempts(host: Host, wishes: Wishes, world: World, gpu: bool) -> list[tuple
         ("docker", docker_install),
         ("source", source),
     ]
-    if wishes.backend == "auto":
+    if preferences.backend == "auto":
         return every
-    return [(name, attempt) for name, attempt in every if name == wishes.backend]
+    return [(name, attempt) for name, attempt in every if name == preferences.backend]
 
 
-def toolkit_floor(world: World) -> str:
+def toolkit_floor(catalog: Catalog) -> str:
     """The oldest container toolkit without known holes."""
-    about = world.toolkit.get("security_floor")
+    about = catalog.toolkit.get("security_floor")
     version = about.get("version") if isinstance(about, dict) else about
     return version if isinstance(version, str) and version else "1.17.8"
 
 
-def _docker_present(choice: Choice, host: Host, world: World, gpu: bool) -> tuple[Rejection, str] | None:
-    docker = host.docker
+def _docker_present(choice: Choice, facts: SelectionFacts, catalog: Catalog, gpu: bool) -> tuple[Rejection, str] | None:
+    docker = facts.docker
     if not docker.installed:
         return Rejection("Docker is not installed", "a working Docker", "Install Docker, or run with sudo rights."), (
             "backend"
         )
-    if not docker.reachable and not docker.with_sudo and not host.rights:
-        asks = f"; sudo asks for a password ({host.user})" if host.sudo == "password" else ""
+    if not docker.reachable and not docker.with_sudo and not facts.rights:
+        asks = f"; sudo asks for a password ({facts.user})" if facts.sudo == "password" else ""
         reason = docker.reason or "it cannot be reached"
         return (
             Rejection(
-                f"Docker cannot be used by {host.user}: {reason}{asks}",
+                f"Docker cannot be used by {facts.user}: {reason}{asks}",
                 "access to Docker: the docker group, passwordless sudo, or rootless Docker",
-                f"sudo usermod -aG docker {host.user}, then log in again; or give {host.user} passwordless sudo",
+                f"sudo usermod -aG docker {facts.user}, then log in again; or give {facts.user} passwordless sudo",
             ),
             "rights",
         )
     if not docker.reachable and not docker.with_sudo:
-        if not host.system.systemd:
+        if not facts.system.systemd:
             reason = docker.reason or "Docker does not answer"
-            return Rejection(f"{reason}; {_no_place(host)}", "a Docker that answers", ELSEWHERE), "backend"
+            return Rejection(f"{reason}; {_no_place(facts)}", "a Docker that answers", ELSEWHERE), "backend"
         choice.install_engine = True  # it's there and we are root, but it doesn't answer: the role starts it
-    choice.become = not docker.reachable and not host.root
+    choice.become = not docker.reachable and not facts.root
     kind = "rootless Docker" if docker.rootless else "Docker"
     version = f" {docker.version}" if docker.version else ""
     choice.how = f"{kind}{version} is there and usable" + (" through sudo" if choice.become else "")
     if not gpu:
         return None
-    return _gpu_access(choice, host, world)
+    return _gpu_access(choice, facts, catalog)
 
 
-def _gpu_access(choice: Choice, host: Host, world: World) -> tuple[Rejection, str] | None:
+def _gpu_access(choice: Choice, facts: SelectionFacts, catalog: Catalog) -> tuple[Rejection, str] | None:
     """The toolkit and its runtime: there, or to be had with the rights at hand."""
-    docker = host.docker
-    floor = toolkit_floor(world)
-    missing = host.toolkit_version is None
-    old = not missing and versions.compare(host.toolkit_version or "", floor) < 0
-    unregistered = "nvidia" not in docker.runtimes and not docker.cdi_ready
+    docker = facts.docker
+    floor = toolkit_floor(catalog)
+    missing = facts.toolkit_version is None
+    old = not missing and versions.compare(facts.toolkit_version or "", floor) < 0
+    unregistered = not docker.nvidia_runtime and not docker.cdi_ready
     if docker.rootless and unregistered:
         return (
             Rejection(
@@ -142,12 +141,12 @@ def _gpu_access(choice: Choice, host: Host, world: World) -> tuple[Rejection, st
             ),
             "backend",
         )
-    choice.install_toolkit, choice.configure_runtime = missing or (old and host.rights), unregistered
-    if not (missing or unregistered) or host.rights:
+    choice.install_toolkit, choice.configure_runtime = missing or (old and facts.rights), unregistered
+    if not (missing or unregistered) or facts.rights:
         return None
     found = "the NVIDIA container toolkit is not installed" if missing else "Docker has no nvidia runtime"
     return (
-        Rejection(f"{found}, and {host.user} may not change that (sudo: {host.sudo})",
+        Rejection(f"{found}, and {facts.user} may not change that (sudo: {facts.sudo})",
                   "the NVIDIA container toolkit, registered with Docker",
                   f"Have an administrator install nvidia-container-toolkit >= {floor} and run: "
                   "nvidia-ctk runtime configure --runtime=docker; systemctl reload docker"),
@@ -155,57 +154,59 @@ def _gpu_access(choice: Choice, host: Host, world: World) -> tuple[Rejection, st
     )  # fmt: skip
 
 
-def _no_place(host: Host) -> str:
+def _no_place(facts: SelectionFacts) -> str:
     """Why an engine can't be started as a service of this machine; "" where it can."""
-    kind = f"this is a container ({host.system.container})" if host.system.container else "this machine"
-    if host.system.systemd:
+    kind = f"this is a container ({facts.system.container})" if facts.system.container else "this machine"
+    if facts.system.systemd:
         return ""
-    return f"{kind}{' and' if host.system.container else ''} has no systemd to run it"
+    return f"{kind}{' and' if facts.system.container else ''} has no systemd to run it"
 
 
-def _docker_install(choice: Choice, host: Host, gpu: bool, wished: bool) -> tuple[Rejection, str] | None:
-    if host.docker.installed:
+def _docker_install(choice: Choice, facts: SelectionFacts, gpu: bool, wished: bool) -> tuple[Rejection, str] | None:
+    if facts.docker.installed:
         return choice.passed[0][1], choice.passed[0][2]
-    place = _no_place(host)
-    if host.system.container in SYSTEM_CONTAINERS and not wished:
-        place = f"this is a container ({host.system.container}), where an engine needs rights that its host gives"
+    place = _no_place(facts)
+    if facts.system.container in SYSTEM_CONTAINERS and not wished:
+        place = f"this is a container ({facts.system.container}), where an engine needs rights that its host gives"
     if place:
         return Rejection(f"Docker is not installed, and {place}", "a machine that can run Docker", ELSEWHERE), "backend"
-    if not host.rights:
-        asks = "sudo asks for a password" if host.sudo == "password" else "no root and no sudo"
+    if not facts.rights:
+        asks = "sudo asks for a password" if facts.sudo == "password" else "no root and no sudo"
         return (
-            Rejection(f"Docker is not installed, and {host.user} may not install it ({asks})",
+            Rejection(f"Docker is not installed, and {facts.user} may not install it ({asks})",
                       "Docker, or the right to install it",
-                      f"Install Docker as root, or give {host.user} passwordless sudo"),
+                      f"Install Docker as root, or give {facts.user} passwordless sudo"),
             "rights",
         )  # fmt: skip
-    if host.os_family not in INSTALLABLE:
+    if facts.os_family not in INSTALLABLE:
         return (
-            Rejection(f"Docker is not installed on {host.os_pretty}", "Docker, or Debian or Ubuntu to install it on",
+            Rejection(f"Docker is not installed on {facts.os_pretty}", "Docker, or Debian or Ubuntu to install it on",
                       "Install Docker Engine as its documentation says, then run again."),
             "backend",
         )  # fmt: skip
     choice.install_engine = True
-    choice.become = not host.root
-    choice.install_toolkit = gpu and host.toolkit_version is None
+    choice.become = not facts.root
+    choice.install_toolkit = gpu and facts.toolkit_version is None
     choice.configure_runtime = gpu
     choice.how = "Docker will be installed: no engine is there, and the rights to install one are"
     return None
 
 
-def _podman(choice: Choice, host: Host, gpu: bool) -> tuple[Rejection, str] | None:
-    if host.podman_version is None or (gpu and not host.podman_able):
-        found = f"Podman: {host.podman_lacks}"
-        fix = "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml" if host.podman_version else "Install Podman."
+def _podman(choice: Choice, facts: SelectionFacts, gpu: bool) -> tuple[Rejection, str] | None:
+    if facts.podman_version is None or (gpu and facts.podman_lacks):
+        found = f"Podman: {facts.podman_lacks}"
+        fix = (
+            "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml" if facts.podman_version else "Install Podman."
+        )
         return Rejection(found, "Podman with subordinate ids and a CDI specification", fix), "backend"
-    choice.how, choice.become = f"Podman {host.podman_version} is there, with CDI", False
+    choice.how, choice.become = f"Podman {facts.podman_version} is there, with CDI", False
     choice.install_engine = choice.install_toolkit = choice.configure_runtime = False
     return None
 
 
-def _apptainer(choice: Choice, host: Host) -> tuple[Rejection, str] | None:
-    if host.apptainer_version is None:
+def _apptainer(choice: Choice, facts: SelectionFacts) -> tuple[Rejection, str] | None:
+    if facts.apptainer_version is None:
         return Rejection("Apptainer is not installed", "Apptainer", "Have an administrator install it."), "backend"
-    choice.how, choice.become = f"Apptainer {host.apptainer_version} is there and needs no rights", False
+    choice.how, choice.become = f"Apptainer {facts.apptainer_version} is there and needs no rights", False
     choice.install_engine = choice.install_toolkit = choice.configure_runtime = False
     return None

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from verl_provision import versions
-from verl_provision.catalog.model import TESTED, Image, Release, World, served
+from verl_provision.catalog import references
+from verl_provision.catalog.model import TESTED, Catalog, Image, Release, served
 from verl_provision.decide.junk import mapping, text, texts
-from verl_provision.facts import Host
-from verl_provision.select.wanted import Wishes
+from verl_provision.select.inputs import Preferences, SelectionFacts
 
 # What a source environment takes on disk with everything that is unpacked on the way: estimates, on the safe side.
 SOURCE_GB = {"cpu": 4.0, "gpu": 16.0}
@@ -32,10 +32,10 @@ class Candidate:
         return f"source ({self.release.version})" if self.image.source else self.image.id
 
 
-def of_image(image: Image, wanted: tuple[Release, ...], world: World) -> list[Candidate]:
+def of_image(image: Image, wanted: tuple[Release, ...], catalog: Catalog) -> list[Candidate]:
     """`image` with each of the wanted releases that it serves; with the newest where it serves none."""
-    pairs = world.served.get(image.id) if image.known else served(image, wanted)
-    every = wanted is world.releases
+    pairs = catalog.served.get(image.id) if image.known else served(image, wanted)
+    every = wanted is catalog.releases
     found = [
         Candidate(image, release, evidence, basis)
         for release, evidence, basis in pairs or ()
@@ -46,18 +46,18 @@ def of_image(image: Image, wanted: tuple[Release, ...], world: World) -> list[Ca
     return found
 
 
-def of_source(wanted: tuple[Release, ...], host: Host, world: World, profile: str) -> list[Candidate]:
+def of_source(wanted: tuple[Release, ...], facts: SelectionFacts, catalog: Catalog, profile: str) -> list[Candidate]:
     """The source environment of each wanted release."""
-    return [Candidate(source_stack(release, host, world, profile), release, TESTED) for release in wanted]
+    return [Candidate(source_stack(release, facts, catalog, profile), release, TESTED) for release in wanted]
 
 
-def source_stack(release: Release, host: Host, world: World, profile: str) -> Image:
+def source_stack(release: Release, facts: SelectionFacts, catalog: Catalog, profile: str) -> Image:
     """What a source environment of `release` would hold, in the shape of an image, so that the same rules judge it."""
     gpu = profile == "gpu"
-    cuda = torch_cuda(release.torch, world) if gpu else None
-    codes = wheel_codes(release.torch, cuda, host.arch, world) if gpu else ((), None)
+    cuda = torch_cuda(release.torch, catalog) if gpu else None
+    codes = wheel_codes(release.torch, cuda, facts.arch, catalog) if gpu else ((), None)
     flash = text(release.engine_pins.get("flash_attn")) if gpu else None
-    least = mapping(mapping(world.cuda.get("library_minimum")).get("flash_attn_2"))
+    least = mapping(mapping(catalog.cuda.get("library_minimum")).get("flash_attn_2"))
     engines = {
         name: str(release.engine_pins[name])
         for name in ("vllm", "sglang")
@@ -101,50 +101,46 @@ def source_stack(release: Release, host: Host, world: World, profile: str) -> Im
     )
 
 
-def torch_cuda(torch: str | None, world: World) -> str | None:
+def torch_cuda(torch: str | None, catalog: Catalog) -> str | None:
     """The CUDA version of torch's plain wheel."""
-    about = mapping(mapping(world.cuda.get("torch_cuda")).get(versions.minor(torch or "")))
+    about = mapping(mapping(catalog.cuda.get("torch_cuda")).get(versions.minor(torch or "")))
     named = text(about.get("pypi"))
     indexes = [tag for tag in texts(about.get("indexes")) if tag.startswith("cu") and tag[2:].isdigit()]
     return named or (f"{indexes[-1][2:-1]}.{indexes[-1][-1]}" if indexes else None)
 
 
 def wheel_codes(
-    torch: str | None, cuda: str | None, arch: str | None, world: World
+    torch: str | None, cuda: str | None, arch: str | None, catalog: Catalog
 ) -> tuple[tuple[str, ...], str | None]:
     """The SASS targets and the PTX in torch's wheel for this CUDA."""
     tag = "cu" + versions.minor(cuda or "").replace(".", "")
-    about = mapping(mapping(world.cuda.get("wheel_arches")).get(tag))
+    about = mapping(mapping(catalog.cuda.get("wheel_arches")).get(tag))
     special = mapping(mapping(about.get("by_torch")).get(versions.minor(torch or "")))
     return texts(special.get(arch or "") or about.get(arch or "")), text(about.get("ptx"))
 
 
-def wanted_image(wishes: Wishes, world: World) -> Image | None:
+def wanted_image(preferences: Preferences, catalog: Catalog) -> Image | None:
     """The catalog's image that `verl_image` names: by id, by reference, or by tag."""
-    if wishes.image is None:
+    if preferences.image is None:
         return None
-    wanted = plain_ref(wishes.image)
-    for image in world.images:
-        if wishes.image == image.id or wanted == plain_ref(image.ref) or wishes.image == image.ref.partition(":")[2]:
+    wanted = references.plain(preferences.image)
+    for image in catalog.images:
+        if (
+            preferences.image == image.id
+            or wanted == references.plain(image.ref)
+            or preferences.image == references.tag(image.ref)
+        ):
             return image
     return None
 
 
-def plain_ref(ref: str) -> str:
-    """A reference without its digest and without Docker Hub's name."""
-    name = ref.partition("@")[0]
-    for prefix in ("docker.io/", "index.docker.io/"):
-        name = name.removeprefix(prefix)
-    return name
-
-
 def unknown_image(ref: str) -> Image:
     """A forced image that the catalog doesn't have: nothing is known of it."""
-    digest = ref.partition("@")[2]
+    name, _, digest = ref.partition("@")
     return Image(
         id=ref,
-        ref=ref.partition("@")[0],
-        registry="docker.io",
+        ref=name,
+        registry=references.registry(name),
         digest=digest or None,
         vendor="nvidia",
         arch=(),

@@ -7,17 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from verl_provision import versions
-from verl_provision.catalog.model import World
-from verl_provision.facts import Host, served_by
+from verl_provision.catalog.model import Catalog
 from verl_provision.select import backend as backends
-from verl_provision.select import candidates, ranking, releases, scenario
-from verl_provision.select import hints as unlocks
+from verl_provision.select import candidates, hints, ranking, releases, scenario
 from verl_provision.select.candidates import Candidate
 from verl_provision.select.findings import Rejection, Warning
+from verl_provision.select.inputs import Preferences, SelectionFacts
 from verl_provision.select.judging import Judged, judge
 from verl_provision.select.rules import RULES, ask
-from verl_provision.select.scenario import Wants
-from verl_provision.select.wanted import Wishes
+from verl_provision.select.scenario import Advice
 
 RUNNERS_UP = 3
 
@@ -40,51 +38,51 @@ class Decision:
     errors: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
     runners_up: list[dict[str, Any]] = field(default_factory=list)
-    unlocks: list[dict[str, Any]] = field(default_factory=list)
+    hints: list[dict[str, Any]] = field(default_factory=list)
     judged: list[Judged] = field(default_factory=list)
 
     @property
     def id(self) -> str:
         """Names what was turned down: the same for hosts with the same reasons."""
-        told = json.dumps([self.rejected, self.unlocks, self.runners_up], sort_keys=True)
+        told = json.dumps([self.rejected, self.hints, self.runners_up], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def decide(host: Host, wishes: Wishes, world: World) -> Decision:
+def decide(facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> Decision:
     """Judge every candidate by every rule and take the best."""
-    decision = Decision(profile="gpu" if host.gpus else "cpu", scenario=wishes.scenario)
-    decision.warnings += [Warning(fault).row("catalog") for fault in world.faults]
-    _host_rules(decision, host, wishes, world)
-    wanted, error = releases.wanted(wishes, world)
+    decision = Decision(profile="gpu" if facts.gpus else "cpu", scenario=preferences.scenario)
+    decision.warnings += [Warning(fault).row("catalog") for fault in catalog.faults]
+    _host_rules(decision, facts, preferences, catalog)
+    wanted, error = releases.wanted(preferences, catalog)
     if error:
         decision.errors.append(error)
     if any(error["rule"] in ("vendor_apply", "driver_state") for error in decision.errors):
         return decision  # nothing is known about the GPUs that the other rules ask for
-    decision.choice = choice = backends.choose(host, wishes, world)
+    decision.choice = choice = backends.choose(facts, preferences, catalog)
     decision.backend = choice.name
     decision.errors += choice.errors
-    host = served_by(host, choice.name)
-    wants = scenario.resolve(wishes, host)
-    pool, errors = _pool(choice.name, wanted, host, wishes, world)
+    facts = facts.served_by(choice.name)
+    advice = scenario.resolve(preferences, facts)
+    pool, errors = _pool(choice.name, wanted, facts, preferences, catalog)
     decision.errors += errors
-    decision.judged = judge(pool, host, wishes, wants, world)
+    decision.judged = judge(pool, facts, preferences, advice, catalog)
     usable = [judged for judged in decision.judged if not judged.rejections]
     decision.rejected = _rejected(decision, choice)
     if usable and not decision.errors:
-        _take(decision, usable, host, wishes, wants, world)
+        _take(decision, usable, facts, preferences, advice, catalog)
     elif decision.judged and not usable:
         decision.errors += nearest(decision.judged)
     elif not decision.judged and not decision.errors:
         decision.errors.append(empty_catalog())
-    decision.unlocks = unlocks.find(decision, host, wishes, wants, world)
+    decision.hints = hints.find(decision, facts, preferences, advice, catalog)
     return decision
 
 
-def _host_rules(decision: Decision, host: Host, wishes: Wishes, world: World) -> None:
+def _host_rules(decision: Decision, facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> None:
     for rule in RULES:
         if rule.scope != "host":
             continue
-        for finding in ask(rule, None, host, wishes, world):
+        for finding in ask(rule, None, facts, preferences, catalog):
             if isinstance(finding, Rejection):
                 decision.errors.append(finding.error(rule.id))
             else:
@@ -92,123 +90,135 @@ def _host_rules(decision: Decision, host: Host, wishes: Wishes, world: World) ->
 
 
 def _pool(
-    name: str | None, wanted: tuple[Any, ...], host: Host, wishes: Wishes, world: World
+    name: str | None, wanted: tuple[Any, ...], facts: SelectionFacts, preferences: Preferences, catalog: Catalog
 ) -> tuple[list[Candidate], list[dict[str, Any]]]:
     """The candidates of a backend, and an error where `verl_image` names none of them."""
     if name == "source":
-        profile = "gpu" if host.gpus else "cpu"
-        return candidates.of_source(wanted, host, world, profile), []
-    if wishes.image is None:
-        return [candidate for image in world.images for candidate in candidates.of_image(image, wanted, world)], []
-    image = candidates.wanted_image(wishes, world)
-    if image is None and wishes.force:
-        image = candidates.unknown_image(wishes.image)
+        profile = "gpu" if facts.gpus else "cpu"
+        return candidates.of_source(wanted, facts, catalog, profile), []
+    if preferences.image is None:
+        return [candidate for image in catalog.images for candidate in candidates.of_image(image, wanted, catalog)], []
+    image = candidates.wanted_image(preferences, catalog)
+    if image is None and preferences.force:
+        image = candidates.unknown_image(preferences.image)
     if image is None:
-        return [], [unknown_image(wishes, world)]
-    return candidates.of_image(image, wanted, world), []
+        return [], [unknown_image(preferences, catalog)]
+    return candidates.of_image(image, wanted, catalog), []
 
 
-def unknown_image(wishes: Wishes, world: World) -> dict[str, Any]:
+def unknown_image(preferences: Preferences, catalog: Catalog) -> dict[str, Any]:
     """The error for an image that the catalog doesn't have."""
-    names = [name for image in world.images for name in (image.id, image.ref)]
-    near = difflib.get_close_matches(wishes.image or "", names, n=1, cutoff=0.5)
+    names = [name for image in catalog.images for name in (image.id, image.ref)]
+    near = difflib.get_close_matches(preferences.image or "", names, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]}? " if near else ""
     return {
         "rule": "image",
-        "found": f"verl_image {wishes.image}",
+        "found": f"verl_image {preferences.image}",
         "needed": "an id or reference of the catalog",
         "where": "verl_image",
         "fix": f"{hint}Describe your own in a file that verl_catalog_extra names, or set verl_image_force.",
     }
 
 
-def _take(decision: Decision, usable: list[Judged], host: Host, wishes: Wishes, wants: Wants, world: World) -> None:
+def _take(
+    decision: Decision,
+    usable: list[Judged],
+    facts: SelectionFacts,
+    preferences: Preferences,
+    advice: Advice,
+    catalog: Catalog,
+) -> None:
     best = usable[0]
     candidate = best.candidate
     decision.ok, decision.candidate = True, candidate
-    decision.tier = ranking.tier(candidate, host, world) if host.gpus else None
-    decision.engine = engine_of(candidate, wishes, wants)
-    decision.trainer = trainer_of(candidate, wishes, wants)
+    decision.tier = ranking.tier(candidate, facts, catalog) if facts.gpus else None
+    decision.engine = engine_of(candidate, preferences, advice)
+    decision.trainer = trainer_of(candidate, preferences, advice)
     decision.warnings += [finding.row(rule) for rule, finding in best.findings]
-    decision.warnings += [warning.row("scenario") for warning in wants.warnings] if not wishes.image else []
-    decision.warnings += _unmet(candidate, wants, wishes)
-    decision.why = _why(decision, host, wishes, wants)
+    decision.warnings += [warning.row("scenario") for warning in advice.warnings] if not preferences.image else []
+    decision.warnings += _unmet(candidate, advice, preferences)
+    decision.why = _why(decision, facts, preferences, advice)
     shown: set[str] = {candidate.name}
     for judged in usable[1:]:
         if judged.candidate.name not in shown and len(decision.runners_up) < RUNNERS_UP:
             shown.add(judged.candidate.name)
-            decision.runners_up.append(_runner_up(judged, best, host, world))
+            decision.runners_up.append(_runner_up(judged, best, facts, catalog))
 
 
-def engine_of(candidate: Candidate, wishes: Wishes, wants: Wants) -> str:
+def engine_of(candidate: Candidate, preferences: Preferences, advice: Advice) -> str:
     """The rollout engine that will be used."""
     engines = candidate.image.engines
-    if wishes.engine == "none" or not engines:
+    if preferences.engine == "none" or not engines:
         return "none"
-    for name in (wishes.engine, wants.engine, "vllm", "sglang"):
+    for name in (preferences.engine, advice.engine, "vllm", "sglang"):
         if name in engines:
             return name
     return "none"
 
 
-def trainer_of(candidate: Candidate, wishes: Wishes, wants: Wants) -> str:
+def trainer_of(candidate: Candidate, preferences: Preferences, advice: Advice) -> str:
     """The training backend that will be used."""
-    if wants.trainer in candidate.image.trainers:
-        return wants.trainer
+    if advice.trainer in candidate.image.trainers:
+        return advice.trainer
     return "megatron" if candidate.image.trainers == ("megatron",) else "fsdp"
 
 
-def _unmet(candidate: Candidate, wants: Wants, wishes: Wishes) -> list[dict[str, Any]]:
+def _unmet(candidate: Candidate, advice: Advice, preferences: Preferences) -> list[dict[str, Any]]:
     """What was wanted and isn't in the image that is best all the same."""
     image, unmet = candidate.image, []
     if image.source or not image.known:
         return []
-    if wants.trainer == "megatron" and "megatron" not in image.trainers and wishes.trainer != "megatron":
+    if advice.trainer == "megatron" and "megatron" not in image.trainers and preferences.trainer != "megatron":
         unmet.append("Megatron is wanted")
-    if wants.strong_vllm and "vllm" not in image.engines and wishes.engine in ("auto", "vllm"):
+    if advice.strong_vllm and "vllm" not in image.engines and preferences.engine in ("auto", "vllm"):
         unmet.append("vLLM is wanted")
-    if wants.flashinfer and not image.flashinfer and "flashinfer" not in image.tags and "vllm" not in image.engines:
+    if advice.flashinfer and not image.flashinfer and "flashinfer" not in image.tags and "vllm" not in image.engines:
         unmet.append("FlashInfer is wanted")
-    if wishes.family and wishes.family not in image.families and image.families:
-        unmet.append(f"an image made for {wishes.family} is wanted")
+    if preferences.family and preferences.family not in image.families and image.families:
+        unmet.append(f"an image made for {preferences.family} is wanted")
     said = f"{image.id}, the best image with this driver and release, does not have it"
     return [
         Warning(f"{what}; {said}", "Choose an older verl_version or a newer driver.").row("scenario") for what in unmet
     ]
 
 
-def _why(decision: Decision, host: Host, wishes: Wishes, wants: Wants) -> list[str]:
+def _why(decision: Decision, facts: SelectionFacts, preferences: Preferences, advice: Advice) -> list[str]:
     candidate = decision.candidate
     image, release = candidate.image, candidate.release
     why = [f"backend {decision.backend}: {decision.choice.how}"]
     tried = dict((name, rejection) for name, rejection, _ in decision.choice.passed if name != decision.backend)
     why += [f"passed over {name}: {rejection.found}" for name, rejection in tried.items()]
-    chosen = "asked for" if wishes.version != "latest" else "the newest that this host can have"
-    if host.gpus and wishes.version == "latest" and decision.tier == ranking.NATIVE and wishes.policy == "auto":
+    chosen = "asked for" if preferences.version != "latest" else "the newest that this host can have"
+    if (
+        facts.gpus
+        and preferences.version == "latest"
+        and decision.tier == ranking.NATIVE
+        and preferences.policy == "auto"
+    ):
         chosen = "the newest whose CUDA this driver carries natively"
     why.append(f"verl {release.version}: {chosen}")
     if image.source:
-        if not host.gpus:
+        if not facts.gpus:
             why.append("profile cpu: a development environment without GPU support; rollout and training need GPUs")
         elif image.cuda:
-            why.append(_carries(image, decision.tier, host))
+            why.append(_carries(image, decision.tier, facts))
         return why
     contents = ", ".join(f"{name} {version}" for name, version in image.engines.items())
     why.append(f"image {image.id}: {contents or 'no engine'}, torch {image.torch}, {_proof(candidate)}")
-    if host.gpus and image.cuda:
-        why.append(_carries(image, decision.tier, host))
-    why += wants.why if wishes.image is None else [f"verl_image {wishes.image} was asked for"]
+    if facts.gpus and image.cuda:
+        why.append(_carries(image, decision.tier, facts))
+    why += advice.why if preferences.image is None else [f"verl_image {preferences.image} was asked for"]
     return why
 
 
-def _carries(image: Any, tier: str | None, host: Host) -> str:
+def _carries(image: Any, tier: str | None, facts: SelectionFacts) -> str:
     how = {
         "native": "carries it natively",
         "minor": "runs it by minor-version compatibility",
         "compat": "needs the forward-compatibility libraries for it",
     }[tier or "native"]
     built = f"its torch is built for CUDA {versions.minor(image.cuda)}"
-    return f"{built}; driver {host.driver} (CUDA {host.driver_cuda}) {how}"
+    return f"{built}; driver {facts.driver} (CUDA {facts.driver_cuda}) {how}"
 
 
 def _proof(candidate: Candidate) -> str:
@@ -220,9 +230,9 @@ def _proof(candidate: Candidate) -> str:
     }.get(candidate.evidence, "not in the catalog")
 
 
-def _runner_up(judged: Judged, best: Judged, host: Host, world: World) -> dict[str, Any]:
+def _runner_up(judged: Judged, best: Judged, facts: SelectionFacts, catalog: Catalog) -> dict[str, Any]:
     candidate = judged.candidate
-    tier = ranking.tier(candidate, host, world) if host.gpus else None
+    tier = ranking.tier(candidate, facts, catalog) if facts.gpus else None
     return {
         "candidate": candidate.name,
         "verl_version": candidate.release.version,

@@ -4,28 +4,32 @@ from functools import lru_cache
 from typing import Any
 
 from verl_provision import versions
-from verl_provision.catalog.model import EVIDENCE, World
-from verl_provision.facts import Host
+from verl_provision.catalog.model import EVIDENCE, Catalog
 from verl_provision.select.candidates import Candidate
 from verl_provision.select.findings import Warning
+from verl_provision.select.inputs import Preferences, SelectionFacts
 from verl_provision.select.rules import driver
-from verl_provision.select.scenario import Wants
-from verl_provision.select.wanted import Wishes
+from verl_provision.select.scenario import Advice
 
 NATIVE, MINOR, COMPAT = "native", "minor", "compat"
 TIERS = (NATIVE, MINOR, COMPAT)
 
 
-def tier(candidate: Candidate, host: Host, world: World) -> str:
+def tier(candidate: Candidate, facts: SelectionFacts, catalog: Catalog) -> str:
     """How the driver carries the candidate's CUDA: native, minor-version compatibility, forward compatibility."""
     cuda = candidate.image.cuda
-    if not cuda or not host.gpus or driver.is_native(cuda, host):
+    if not cuda or not facts.gpus or driver.is_native(cuda, facts):
         return NATIVE
-    return COMPAT if driver.below_floor(candidate, host, world) else MINOR
+    return COMPAT if driver.below_floor(candidate, facts, catalog) else MINOR
 
 
 def rank(
-    candidate: Candidate, findings: list[tuple[str, Any]], host: Host, wishes: Wishes, wants: Wants, world: World
+    candidate: Candidate,
+    findings: list[tuple[str, Any]],
+    facts: SelectionFacts,
+    preferences: Preferences,
+    advice: Advice,
+    catalog: Catalog,
 ) -> tuple[Any, ...]:
     """A sortable rank, the best first:
 
@@ -35,18 +39,18 @@ def rank(
     or DeepEP; verl's own; the newest engine, torch; the reference.
     """
     image = candidate.image
-    place = tier(candidate, host, world)
+    place = tier(candidate, facts, catalog)
     number = TIERS.index(place)
-    gap = versions.gap(image.cuda or "", host.driver_cuda or "") if place == MINOR else (0, 0)
-    if wishes.policy == "minor" and place == MINOR:
+    gap = versions.gap(image.cuda or "", facts.driver_cuda or "") if place == MINOR else (0, 0)
+    if preferences.policy == "minor" and place == MINOR:
         number, gap = 0, (0, 0)
     return (
         number,
         gap,
         _descending(candidate.release.version),
-        preference(candidate, wants, wishes),
+        preference(candidate, advice, preferences),
         EVIDENCE.index(candidate.evidence) if candidate.evidence in EVIDENCE else len(EVIDENCE),
-        wants.engine not in image.engines,
+        advice.engine not in image.engines,
         "vllm" not in image.engines,
         sum(
             rule == "defects" and isinstance(finding, Warning) and not finding.conditional for rule, finding in findings
@@ -60,25 +64,25 @@ def rank(
     )
 
 
-def preference(candidate: Candidate, wants: Wants, wishes: Wishes) -> tuple[int, ...]:
+def preference(candidate: Candidate, advice: Advice, preferences: Preferences) -> tuple[int, ...]:
     """How far an image misses what is wanted of it (0 = not at all), beyond what the rules ask."""
     image = candidate.image
     if image.source:
         return ()
     missed = []
-    if wants.trainer == "megatron" or wants.scenario == "large_model":
+    if advice.trainer == "megatron" or advice.scenario == "large_model":
         missed.append(int("megatron" not in image.trainers))
-    if wants.strong_vllm:
+    if advice.strong_vllm:
         missed.append(int("vllm" not in image.engines))
-    if wants.families:
+    if advice.families:
         missed.append(int(not image.families))
-    if wants.flashinfer:
-        tagged = "flashinfer" in image.tags or wants.scenario in image.scenarios
+    if advice.flashinfer:
+        tagged = "flashinfer" in image.tags or advice.scenario in image.scenarios
         missed.append(0 if tagged else 1 if image.flashinfer else 2)
-    if wants.light:
+    if advice.light:
         missed.append(0 if "lightweight" in image.tags else 1 if "vllm" not in image.engines else 2)
-    if wishes.family:
-        missed.append(int(wishes.family not in image.families))
+    if preferences.family:
+        missed.append(int(preferences.family not in image.families))
     return tuple(missed)
 
 

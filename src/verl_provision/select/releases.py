@@ -4,37 +4,37 @@ import difflib
 from typing import Any
 
 from verl_provision import versions
-from verl_provision.catalog.model import Release, World
-from verl_provision.facts import Host, Python
+from verl_provision.catalog.model import Catalog, Release
+from verl_provision.facts import Python
 from verl_provision.select.findings import Warning
-from verl_provision.select.wanted import Wishes
+from verl_provision.select.inputs import Preferences, SelectionFacts
 
 
-def wanted(wishes: Wishes, world: World) -> tuple[tuple[Release, ...], dict[str, str | None] | None]:
+def wanted(preferences: Preferences, catalog: Catalog) -> tuple[tuple[Release, ...], dict[str, str | None] | None]:
     """The releases to choose among, newest first, and an error where the wished one isn't known."""
-    if wishes.version == "latest":
-        return world.releases, None
-    release = world.release(wishes.version)
+    if preferences.version == "latest":
+        return catalog.releases, None
+    release = catalog.release(preferences.version)
     if release is not None:
         return (release,), None
-    known = [other.version for other in world.releases]
-    near = difflib.get_close_matches(wishes.version, known, n=1, cutoff=0.4)
+    known = [other.version for other in catalog.releases]
+    near = difflib.get_close_matches(preferences.version, known, n=1, cutoff=0.4)
     newest = f"Did you mean {near[0]}? " if near else ""
     return (), {
         "rule": "release",
-        "found": f"verl_version {wishes.version}",
+        "found": f"verl_version {preferences.version}",
         "needed": "latest, or one of " + ", ".join(known) if known else "a catalog with releases",
         "where": "verl_version",
         "fix": f"{newest}Newer releases can be added with verl_catalog_extra.",
     }
 
 
-def choose_python(host: Host, release: Release) -> tuple[Python | None, Python | None]:
+def choose_python(facts: SelectionFacts, release: Release) -> tuple[Python | None, Python | None]:
     """The Python that a source environment of `release` is made with, and one that only lacks venv.
 
     The recommended minor first, then the newest that the release runs on. With uv no venv module is needed.
     """
-    fitting = [python for python in host.pythons if versions.satisfies(python.version, release.python)]
+    fitting = [python for python in facts.pythons if versions.satisfies(python.version, release.python)]
     recommended = [python for python in fitting if versions.minor(python.version) == (release.python_recommended or "")]
     newest = sorted(fitting, key=lambda python: versions.key_or_zero(python.version), reverse=True)
     ordered = [*recommended, *newest]
@@ -42,9 +42,9 @@ def choose_python(host: Host, release: Release) -> tuple[Python | None, Python |
     return (able[0] if able else None), (ordered[0] if ordered else None)
 
 
-def source_method(wishes: Wishes, release: Release) -> tuple[str, dict[str, Any] | None]:
+def source_method(preferences: Preferences, release: Release) -> tuple[str, dict[str, Any] | None]:
     """How a source environment gets verl (pypi, git, script), and a warning where that isn't what was asked for."""
-    wished = wishes.source_method
+    wished = preferences.source_method
     if wished == "script":
         broken = release.source.get("script_broken")
         if not broken:
@@ -52,7 +52,7 @@ def source_method(wishes: Wishes, release: Release) -> tuple[str, dict[str, Any]
         said = f"verl_source_method script: not used for verl {release.version}, because {str(broken).strip()}"
         route = f"What works: {str(release.source.get('route') or 'a checkout with the pins of the release').strip()}"
         return "git", Warning(f"{said}. A checkout with the release's pins is used instead", route).row("source_script")
-    if wished == "git" or (wished == "auto" and (wishes.commit is not None or not release.pypi)):
+    if wished == "git" or (wished == "auto" and (preferences.commit is not None or not release.pypi)):
         return "git", None
     return "pypi", None
 
@@ -60,17 +60,19 @@ def source_method(wishes: Wishes, release: Release) -> tuple[str, dict[str, Any]
 MANAGERS = ("uv", "micromamba", "mamba", "conda")  # that bring a Python of their own; as `auto` takes them
 
 
-def manager_of(host: Host, release: Release, wishes: Wishes, world: World) -> tuple[str, dict[str, Any]] | None:
+def manager_of(
+    facts: SelectionFacts, release: Release, preferences: Preferences, catalog: Catalog
+) -> tuple[str, dict[str, Any]] | None:
     """Who makes the source environment, and its download where the host lacks it; None where nobody can."""
-    wished = wishes.source_manager
-    python, _ = choose_python(host, release)
+    wished = preferences.source_manager
+    python, _ = choose_python(facts, release)
     if wished in ("auto", "venv") and python is not None:
         return "venv", {}
     for name in MANAGERS if wished == "auto" else (wished,):
-        if name in host.managers:
+        if name in facts.managers:
             return name, {}
     for name in ("uv",) if wished == "auto" else (wished,):
-        download = world.manager(name, host.arch)
+        download = catalog.manager(name, facts.arch)
         if download:
             return name, download
     return None

@@ -1,4 +1,4 @@
-"""The write-up's advice (its chapters 4.1-4.3 and 7): what the wishes want of an image, beyond what they say outright.
+"""The write-up's advice (its chapters 4.1-4.3 and 7): what it advises for what the user asked for.
 
 Precedence: explicit image > scenario > trainer > size > algorithm > memory. What is overruled is warned about.
 docs/selection.md has the table, a row per sentence.
@@ -6,9 +6,8 @@ docs/selection.md has the table, a row per sentence.
 
 from dataclasses import dataclass, field
 
-from verl_provision.facts import Host
 from verl_provision.select.findings import Warning
-from verl_provision.select.wanted import Wishes
+from verl_provision.select.inputs import Preferences, SelectionFacts
 
 VLLM_ABOVE_B = 7  # "larger than 7 B: Hugging Face's own generate is too slow"
 MEGATRON_FROM_B = 13  # "13 B parameters or more"
@@ -17,8 +16,8 @@ NO_SAMPLING = ("dpo", "sft")
 
 
 @dataclass(slots=True)
-class Wants:
-    """What an image should have, with the reason for each."""
+class Advice:
+    """What an image should have by the selection guide, with the reason for each."""
 
     engine: str = "vllm"
     trainer: str = "fsdp"
@@ -31,33 +30,33 @@ class Wants:
     warnings: list[Warning] = field(default_factory=list)
 
 
-def resolve(wishes: Wishes, host: Host) -> Wants:
-    """What the wishes want of an image; explicit `verl_engine` and `verl_trainer` are rules of their own."""
-    wants = Wants(scenario=wishes.scenario)
-    _trainer(wishes, wants)
-    _weight(wishes, host, wants)
-    if wishes.scenario == "large_model":
-        wants.families = wants.strong_vllm = True
-    if wishes.scenario == "fast_rollout":
-        wants.flashinfer = wants.strong_vllm = True
-        wants.why.append("verl_scenario fast_rollout wants vLLM with FlashInfer: lowest latency of rollout")
-    if wishes.engine in ("vllm", "sglang"):
-        wants.engine = wishes.engine
-        wants.strong_vllm = wants.strong_vllm and wishes.engine == "vllm"
-    return wants
+def resolve(preferences: Preferences, facts: SelectionFacts) -> Advice:
+    """What an image should have; explicit `verl_engine` and `verl_trainer` are rules of their own."""
+    advice = Advice(scenario=preferences.scenario)
+    _trainer(preferences, advice)
+    _weight(preferences, facts, advice)
+    if preferences.scenario == "large_model":
+        advice.families = advice.strong_vllm = True
+    if preferences.scenario == "fast_rollout":
+        advice.flashinfer = advice.strong_vllm = True
+        advice.why.append("verl_scenario fast_rollout wants vLLM with FlashInfer: lowest latency of rollout")
+    if preferences.engine in ("vllm", "sglang"):
+        advice.engine = preferences.engine
+        advice.strong_vllm = advice.strong_vllm and preferences.engine == "vllm"
+    return advice
 
 
-def _trainer(wishes: Wishes, wants: Wants) -> None:
+def _trainer(preferences: Preferences, advice: Advice) -> None:
     """Megatron or FSDP: scenario, then trainer, then size."""
-    big = _big(wishes)
-    if wishes.scenario == "large_model":
-        wants.trainer = "fsdp" if wishes.trainer == "fsdp" else "megatron"
-        wants.why.append("verl_scenario large_model wants an image with Megatron")
-    elif wishes.scenario == "prototype":
-        wants.trainer = "fsdp"
-        if wishes.trainer == "megatron":
+    big = _big(preferences)
+    if preferences.scenario == "large_model":
+        advice.trainer = "fsdp" if preferences.trainer == "fsdp" else "megatron"
+        advice.why.append("verl_scenario large_model wants an image with Megatron")
+    elif preferences.scenario == "prototype":
+        advice.trainer = "fsdp"
+        if preferences.trainer == "megatron":
             _overruled(
-                wants,
+                advice,
                 "verl_scenario prototype",
                 "the light image, with FSDP",
                 "verl_trainer megatron",
@@ -65,93 +64,93 @@ def _trainer(wishes: Wishes, wants: Wants) -> None:
             )
         if big:
             _overruled(
-                wants,
+                advice,
                 "verl_scenario prototype",
                 "the light image, with FSDP",
                 f"{big} wants Megatron",
                 "For a model of that size use verl_scenario large_model.",
             )
-    elif wishes.trainer == "megatron":
-        wants.trainer = "megatron"
-        wants.why.append("verl_trainer megatron: there is a Megatron workflow to build on")
-    elif wishes.trainer == "fsdp":
+    elif preferences.trainer == "megatron":
+        advice.trainer = "megatron"
+        advice.why.append("verl_trainer megatron: there is a Megatron workflow to build on")
+    elif preferences.trainer == "fsdp":
         if big:
             _overruled(
-                wants,
+                advice,
                 "verl_trainer fsdp",
                 "FSDP",
                 f"{big} wants Megatron",
                 "Leave verl_trainer out, or set it to megatron.",
             )
-    elif big and wishes.scenario == "auto":
-        wants.trainer = "megatron"
-        wants.why.append(f"{big} wants Megatron")
+    elif big and preferences.scenario == "auto":
+        advice.trainer = "megatron"
+        advice.why.append(f"{big} wants Megatron")
     elif big:
-        wants.warnings.append(
+        advice.warnings.append(
             Warning(
-                f"verl_scenario {wishes.scenario} wants FSDP, though {big} wants Megatron",
+                f"verl_scenario {preferences.scenario} wants FSDP, though {big} wants Megatron",
                 "Leave verl_scenario out, or set verl_trainer.",
             )
         )
 
 
-def _big(wishes: Wishes) -> str:
+def _big(preferences: Preferences) -> str:
     """Why Megatron is wanted, if size or the number of hosts asks for it."""
-    if wishes.params_b is not None and wishes.params_b >= MEGATRON_FROM_B:
-        return f"verl_model_params_b {wishes.params_b:g} (>= {MEGATRON_FROM_B})"
-    if wishes.nnodes > 1:
-        return f"verl_nnodes {wishes.nnodes} (more than one host)"
+    if preferences.params_b is not None and preferences.params_b >= MEGATRON_FROM_B:
+        return f"verl_model_params_b {preferences.params_b:g} (>= {MEGATRON_FROM_B})"
+    if preferences.nnodes > 1:
+        return f"verl_nnodes {preferences.nnodes} (more than one host)"
     return ""
 
 
-def _weight(wishes: Wishes, host: Host, wants: Wants) -> None:
+def _weight(preferences: Preferences, facts: SelectionFacts, advice: Advice) -> None:
     """vLLM or the light image: scenario, then trainer and size, then algorithm, then memory."""
-    large = wishes.params_b is not None and wishes.params_b > VLLM_ABOVE_B
-    sampling = wishes.algorithm not in NO_SAMPLING
-    tight = [gpu for gpu in host.gpus if gpu.memory_mb is not None and gpu.memory_mb < TIGHT_MEMORY_MB]
-    if wishes.scenario == "prototype":
-        wants.light, wants.engine = True, "sglang"
-        wants.why.append("verl_scenario prototype wants the lightest image: it needs no vLLM")
-        if large and wants.trainer == "fsdp" and not _big(wishes):
+    large = preferences.params_b is not None and preferences.params_b > VLLM_ABOVE_B
+    sampling = preferences.algorithm not in NO_SAMPLING
+    tight = [gpu for gpu in facts.gpus if gpu.memory_mb is not None and gpu.memory_mb < TIGHT_MEMORY_MB]
+    if preferences.scenario == "prototype":
+        advice.light, advice.engine = True, "sglang"
+        advice.why.append("verl_scenario prototype wants the lightest image: it needs no vLLM")
+        if large and advice.trainer == "fsdp" and not _big(preferences):
             _overruled(
-                wants,
+                advice,
                 "verl_scenario prototype",
                 "the light image",
-                f"verl_model_params_b {wishes.params_b:g} (> {VLLM_ABOVE_B}) wants vLLM",
+                f"verl_model_params_b {preferences.params_b:g} (> {VLLM_ABOVE_B}) wants vLLM",
                 "Leave verl_scenario out.",
             )
         return
-    if wishes.scenario != "auto":
+    if preferences.scenario != "auto":
         return
     lighter = ""
     if not sampling:
-        lighter = f"verl_algorithm {wishes.algorithm} does not sample, so it needs no vLLM"
+        lighter = f"verl_algorithm {preferences.algorithm} does not sample, so it needs no vLLM"
     elif tight:
-        lighter = f"GPU memory is tight ({tight[0].name}: {tight[0].memory_mb} MB, needed {TIGHT_MEMORY_MB} MB)"
+        lighter = f"GPU memory is tight ({tight[0].model}: {tight[0].memory_mb} MB, needed {TIGHT_MEMORY_MB} MB)"
     if not lighter or large:
-        wants.strong_vllm = large
+        advice.strong_vllm = large
     if not lighter:
         reason = (
-            f"verl_model_params_b {wishes.params_b:g} (> {VLLM_ABOVE_B}) wants vLLM"
+            f"verl_model_params_b {preferences.params_b:g} (> {VLLM_ABOVE_B}) wants vLLM"
             if large
-            else f"verl_algorithm {wishes.algorithm} samples, so it wants vLLM"
+            else f"verl_algorithm {preferences.algorithm} samples, so it wants vLLM"
         )
-        wants.why.append(reason)
+        advice.why.append(reason)
     elif large:
         _overruled(
-            wants,
-            f"verl_model_params_b {wishes.params_b:g}",
+            advice,
+            f"verl_model_params_b {preferences.params_b:g}",
             "vLLM",
             lighter,
             "Choose the engine yourself with verl_engine.",
         )
-    elif wants.trainer == "megatron":
-        if wishes.trainer == "megatron" or wishes.nnodes > 1:
-            wants.why.append(f"{lighter}; but Megatron is wanted, which the light image does not have")
+    elif advice.trainer == "megatron":
+        if preferences.trainer == "megatron" or preferences.nnodes > 1:
+            advice.why.append(f"{lighter}; but Megatron is wanted, which the light image does not have")
     else:
-        wants.light, wants.engine = True, "sglang"
-        wants.why.append(f"{lighter}: the lightest image will do")
+        advice.light, advice.engine = True, "sglang"
+        advice.why.append(f"{lighter}: the lightest image will do")
 
 
-def _overruled(wants: Wants, winner: str, what: str, loser: str, fix: str) -> None:
-    wants.warnings.append(Warning(f"{winner} ({what}) comes before {loser}", fix))
+def _overruled(advice: Advice, winner: str, what: str, loser: str, fix: str) -> None:
+    advice.warnings.append(Warning(f"{winner} ({what}) comes before {loser}", fix))

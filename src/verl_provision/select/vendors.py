@@ -1,16 +1,16 @@
 """What is documented for hosts that this project recognises and doesn't set up (catalog/vendors.yml)."""
 
-from verl_provision.catalog import gpus
-from verl_provision.catalog.model import World
+from verl_provision.catalog import products
+from verl_provision.catalog.model import Catalog
 from verl_provision.decide.junk import mapping, mappings, text, texts
 
 
-def fix(vendor: str, product: str, world: World) -> str:
+def fix(vendor: str, product: str, catalog: Catalog) -> str:
     """The vendor's documented image and command for a product."""
-    about = mapping(mapping(world.vendors.get("vendors")).get(vendor))
+    about = mapping(mapping(catalog.vendors.get("vendors")).get(vendor))
     known = None
     for entry in mappings(about.get("products")):
-        if any(gpus.is_a(product, alias) for alias in texts(entry.get("aliases"))):
+        if any(products.is_a(product, alias) for alias in texts(entry.get("aliases"))):
             known = text(entry.get("name"))
             break
     images = [
@@ -26,9 +26,9 @@ def fix(vendor: str, product: str, world: World) -> str:
     return said + (f" (see {where})" if where else "")
 
 
-def aarch64_fix(world: World) -> str:
+def aarch64_fix(catalog: Catalog) -> str:
     """How one gets an image on aarch64, where none is published."""
-    about = mapping(world.vendors.get("aarch64"))
+    about = mapping(catalog.vendors.get("aarch64"))
     command = text(about.get("command")) or "docker build -f docker/Dockerfile.stable.vllm -t verl:vllm-arm64 ."
     return (
         f"No image of verl is published for aarch64. Build one on this host in a checkout of verl ({command}) "

@@ -8,9 +8,10 @@ from typing import Any
 
 from verl_provision import catalog, handmade, wishes
 from verl_provision import facts as hosts
-from verl_provision.catalog import model as world
+from verl_provision.catalog import model
 from verl_provision.plan.fleet import plan_host
 from verl_provision.select import wanted
+from verl_provision.select.inputs import Preferences, SelectionFacts
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORDED = ROOT / "tests" / "fixtures" / "facts"
@@ -24,9 +25,9 @@ def loaded() -> dict[str, Any]:
 
 
 @cache
-def known() -> world.World:
+def known() -> model.Catalog:
     """The project's catalog as the decisions read it."""
-    return world.read(loaded())
+    return model.read(loaded())
 
 
 def machine(gpu: str | None = "H100", driver: str | None = "580.95.05", **changes: Any) -> dict[str, Any]:
@@ -58,12 +59,22 @@ def plan(facts: Any, settings: Any = None, **wished: Any) -> dict[str, Any]:
 
 
 def host(facts: dict[str, Any]) -> hosts.Host:
-    """The facts as the rules see them."""
+    """The facts, typed."""
     return hosts.read(facts, known())
 
 
-def wish(**wished: Any) -> wanted.Wishes:
+def selection(facts: dict[str, Any]) -> SelectionFacts:
+    """The facts as the rules see them."""
+    return SelectionFacts.of(host(facts), known())
+
+
+def preferences(**wished: Any) -> Preferences:
     """Wishes as the rules see them; by their names without `verl_`."""
+    return Preferences.of(wish(**wished))
+
+
+def wish(**wished: Any) -> wanted.Wishes:
+    """Wishes, typed; by their names without `verl_`."""
     values, errors = wishes.parse({f"verl_{name}": value for name, value in wished.items()})
     assert not errors, errors
     return wanted.read(values)[0]

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from tests.unit.decide.machines import host, known, machine, plan, wish
+from tests.unit.decide.machines import known, machine, plan, preferences, selection
 from verl_provision.catalog import capability
 from verl_provision.select import candidates
 from verl_provision.select.candidates import Candidate
@@ -25,7 +25,7 @@ def findings(rule_id, candidate, facts, **wished):
     found = []
     for rule in RULES:
         if rule.id == rule_id and (rule.scope == "host") == (candidate is None):
-            found += ask(rule, candidate, host(facts), wish(**wished), known())
+            found += ask(rule, candidate, selection(facts), preferences(**wished), known())
     return found
 
 
@@ -622,7 +622,7 @@ def test_source_needs_a_python():
             for version, venv in versions
         ]
         facts = machine(None, pythons=pythons, python={"version": None, "executable": None})
-        candidate = candidates.of_source((release,), host(facts), known(), "cpu")[0]
+        candidate = candidates.of_source((release,), selection(facts), known(), "cpu")[0]
         assert findings("python", candidate, facts) == []  # uv brings one
         said = one("python", candidate, facts, source_manager="venv")
         assert found in said.found
@@ -633,7 +633,7 @@ def test_source_needs_a_python():
 def test_source_release_that_is_nowhere():
     release = dataclasses.replace(known().release("0.9.1"), pypi=False)
     facts = machine(None)
-    candidate = candidates.of_source((release,), host(facts), known(), "cpu")[0]
+    candidate = candidates.of_source((release,), selection(facts), known(), "cpu")[0]
     assert "not on PyPI" in one("source", candidate, facts, source_method="pypi").found
     assert findings("source", candidate, facts) == []
     nowhere = dataclasses.replace(candidate, release=dataclasses.replace(release, git_tag=None))

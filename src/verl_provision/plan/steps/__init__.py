@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from verl_provision.catalog.model import World
+from verl_provision.catalog.model import Catalog
 from verl_provision.facts import Host
 from verl_provision.plan import verification
 from verl_provision.plan.steps import (
@@ -108,7 +108,7 @@ class Planned:
 
 
 def plan(
-    host: Host, request: Wishes, decision: Decision, catalog: World, settings: Any, secrets: Any, head: bool = False
+    host: Host, request: Wishes, decision: Decision, catalog: Catalog, settings: Any, secrets: Any, head: bool = False
 ) -> Planned:
     """Plan every step of a host whose decision is made; `head`: Ray's head runs there."""
     told = context(host, request, decision, catalog, settings, secrets, head)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from verl_provision.catalog.model import World
+from verl_provision.catalog.model import Catalog
 from verl_provision.decide.junk import mapping, text
 from verl_provision.facts import Host
 from verl_provision.plan import idle
@@ -67,7 +67,7 @@ class Step:
 class Context:
     """What planners are told beside the host, the request and the decision."""
 
-    catalog: World
+    catalog: Catalog
     settings: Mapping[str, dict[str, Any]]  # the roles' variables that the user set: by role, without its prefix
     secrets: Mapping[str, Any]
     prefix: str
@@ -95,7 +95,7 @@ class Context:
 
 
 def context(
-    host: Host, request: Wishes, decision: Decision, catalog: World, settings: Any, secrets: Any, head: bool
+    host: Host, request: Wishes, decision: Decision, catalog: Catalog, settings: Any, secrets: Any, head: bool
 ) -> Context:
     """The context in which a host's first step is planned."""
     nobody, busy = idle.idle(host, request)

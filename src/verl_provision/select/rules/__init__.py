@@ -1,22 +1,21 @@
 """Every rule, in the order in which they are shown. Docs and tests iterate this list; nothing else decides.
 
-A rule is a pure function `rule(candidate, host, wishes, world)` that returns None, a Rejection, a Warning, or a list
-of those. `scope` says how often it is asked: once for the host (`candidate` is None), for an image, or for an image
-(or the source environment) with a release.
+A rule is a pure function `rule(candidate, facts, preferences, catalog)` that returns None, a Rejection, a Warning, or a
+list of those. `scope` says how often it is asked: once for the host (`candidate` is None), for an image, or for an
+image (or the source environment) with a release.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from verl_provision.catalog.model import World
-from verl_provision.facts import Host
+from verl_provision.catalog.model import Catalog
 from verl_provision.select.candidates import Candidate
 from verl_provision.select.findings import Finding
+from verl_provision.select.inputs import Preferences, SelectionFacts
 from verl_provision.select.rules import driver, gpu, machine, pairing, wish
-from verl_provision.select.wanted import Wishes
 
-Function = Callable[[Any, Host, Wishes, World], "Finding | list[Finding] | None"]
+Function = Callable[[Any, SelectionFacts, Preferences, Catalog], "Finding | list[Finding] | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +65,11 @@ RULES = (
 BACKEND_RULES = ("rights", "backend")
 
 
-def ask(rule: Rule, candidate: Candidate | None, host: Host, wishes: Wishes, world: World) -> list[Finding]:
+def ask(
+    rule: Rule, candidate: Candidate | None, facts: SelectionFacts, preferences: Preferences, catalog: Catalog
+) -> list[Finding]:
     """The rule's findings as a list."""
-    findings = rule.function(candidate, host, wishes, world)
+    findings = rule.function(candidate, facts, preferences, catalog)
     if findings is None:
         return []
     return findings if isinstance(findings, list) else [findings]

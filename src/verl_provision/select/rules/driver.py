@@ -2,12 +2,11 @@
 
 from verl_provision import versions
 from verl_provision.catalog import gpus
-from verl_provision.catalog.model import World
+from verl_provision.catalog.model import Catalog
 from verl_provision.decide.junk import mapping, text
-from verl_provision.facts import Host
 from verl_provision.select.candidates import Candidate
 from verl_provision.select.findings import Finding, Rejection, Warning
-from verl_provision.select.wanted import Wishes
+from verl_provision.select.inputs import Preferences, SelectionFacts
 
 STATES = {
     "not_installed": ("no driver is installed", "Install NVIDIA's driver, then run again."),
@@ -20,77 +19,81 @@ STATES = {
 }
 
 
-def driver_state(candidate: None, host: Host, wishes: Wishes, world: World) -> Finding | None:
+def driver_state(candidate: None, facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> Finding | None:
     """A GPU without a working driver is refused, never quietly treated as a CPU host."""
-    if host.nvidia_state in ("ok", "none"):
-        if host.reboot_pending and host.gpus:
+    if facts.nvidia_state in ("ok", "none"):
+        if facts.reboot_pending and facts.gpus:
             return Warning("a driver update waits for a reboot", "Reboot when nothing is running.")
         return None
-    reason, fix = STATES.get(host.nvidia_state, STATES["error"])
+    reason, fix = STATES.get(facts.nvidia_state, STATES["error"])
     return Rejection(
-        host.nvidia_reason or reason, "a loaded NVIDIA driver that lists its GPUs", host.nvidia_fix or fix, hard=True
+        facts.nvidia_reason or reason, "a loaded NVIDIA driver that lists its GPUs", facts.nvidia_fix or fix, hard=True
     )
 
 
-def driver_branch(candidate: None, host: Host, wishes: Wishes, world: World) -> Finding | None:
+def driver_branch(candidate: None, facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> Finding | None:
     """A driver branch that the catalog doesn't know is taken for the nearest lower one that it knows."""
-    if not host.gpus or host.driver is None or host.driver_known or host.driver_cuda is None:
+    if not facts.gpus or facts.driver is None or facts.driver_known or facts.driver_cuda is None:
         return None
     return Warning(
-        f"driver branch {versions.major(host.driver)} is not in the catalog: taken to carry CUDA "
-        f"{host.driver_cuda}, as the nearest lower branch does",
+        f"driver branch {versions.major(facts.driver)} is not in the catalog: taken to carry CUDA "
+        f"{facts.driver_cuda}, as the nearest lower branch does",
         "Add the branch to catalog/cuda.yml.",
     )
 
 
-def first_driver(candidate: None, host: Host, wishes: Wishes, world: World) -> Finding | None:
+def first_driver(candidate: None, facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> Finding | None:
     """A driver branch from before a GPU existed doesn't drive it."""
-    for gpu in host.kinds:
+    for gpu in facts.kinds:
         first = gpu.first_driver_branch
-        if first and host.driver and versions.compare(versions.major(host.driver), first) < 0:
+        if first and facts.driver and versions.compare(versions.major(facts.driver), first) < 0:
             return Rejection(
-                f"{gpu.name} with driver {host.driver}",
-                f"driver >= {first}, the first branch that drives {gpu.name} ({gpu.capability})",
+                f"{gpu.model} with driver {facts.driver}",
+                f"driver >= {first}, the first branch that drives {gpu.model} ({gpu.arch})",
                 f"Install driver >= {first}.",
                 hard=True,
             )
     return None
 
 
-def end_of_life_driver(candidate: None, host: Host, wishes: Wishes, world: World) -> Finding | None:
+def end_of_life_driver(
+    candidate: None, facts: SelectionFacts, preferences: Preferences, catalog: Catalog
+) -> Finding | None:
     """A driver branch after the last one that supports a GPU doesn't drive it."""
-    for gpu in host.kinds:
+    for gpu in facts.kinds:
         last = gpu.last_driver_branch
-        if last and host.driver and versions.compare(versions.major(host.driver), last) > 0:
+        if last and facts.driver and versions.compare(versions.major(facts.driver), last) > 0:
             return Rejection(
-                f"{gpu.name} with driver {host.driver}",
-                f"driver {last}, the last branch that supports {gpu.architecture}",
+                f"{gpu.model} with driver {facts.driver}",
+                f"driver {last}, the last branch that supports {gpu.family}",
                 f"Install the newest driver {last}.",
                 hard=True,
             )
     return None
 
 
-def open_kernel_modules(candidate: None, host: Host, wishes: Wishes, world: World) -> Finding | None:
+def open_kernel_modules(
+    candidate: None, facts: SelectionFacts, preferences: Preferences, catalog: Catalog
+) -> Finding | None:
     """Blackwell and newer run with the open kernel modules only, GPUs before Turing with the proprietary ones only."""
-    branch = versions.major(host.driver) if host.driver else "the driver"
-    for gpu in host.kinds:
+    branch = versions.major(facts.driver) if facts.driver else "the driver"
+    for gpu in facts.kinds:
         if gpu.open_modules == "required":
-            if host.kernel_modules == "proprietary":
+            if facts.kernel_modules == "proprietary":
                 return Rejection(
-                    f"proprietary kernel modules with {gpu.name}",
+                    f"proprietary kernel modules with {gpu.model}",
                     "the open kernel modules",
                     f"Install nvidia-driver-{branch}-open (or nvidia-open), then reboot.",
                     hard=True,
                 )
-            if host.kernel_modules is None:
+            if facts.kernel_modules is None:
                 return Warning(
-                    f"{gpu.name} needs the open kernel modules; which are loaded is not known",
+                    f"{gpu.model} needs the open kernel modules; which are loaded is not known",
                     "modinfo -F license nvidia should say: Dual MIT/GPL",
                 )
-        if gpu.open_modules == "no" and host.kernel_modules == "open":
+        if gpu.open_modules == "no" and facts.kernel_modules == "open":
             return Rejection(
-                f"open kernel modules with {gpu.name}",
+                f"open kernel modules with {gpu.model}",
                 "the proprietary kernel modules",
                 f"Install the proprietary driver {branch}, then reboot.",
                 hard=True,
@@ -98,17 +101,19 @@ def open_kernel_modules(candidate: None, host: Host, wishes: Wishes, world: Worl
     return None
 
 
-def fabric_manager(candidate: None, host: Host, wishes: Wishes, world: World) -> Finding | None:
+def fabric_manager(
+    candidate: None, facts: SelectionFacts, preferences: Preferences, catalog: Catalog
+) -> Finding | None:
     """On an NVSwitch board CUDA answers 802 until Fabric Manager of the driver's own version runs."""
-    if not host.nvswitch or not host.gpus:
+    if not facts.nvswitch or not facts.gpus:
         return None
-    needed = f"nvidia-fabricmanager {host.driver} running (until then CUDA answers 802)"
-    if host.fabric_active is False:
-        if host.fabric_installed is False:
+    needed = f"nvidia-fabricmanager {facts.driver} running (until then CUDA answers 802)"
+    if facts.fabric_active is False:
+        if facts.fabric_installed is False:
             return Rejection(
                 "NVSwitch without Fabric Manager",
                 needed,
-                f"Install nvidia-fabricmanager {host.driver} and start it.",
+                f"Install nvidia-fabricmanager {facts.driver} and start it.",
                 hard=True,
             )
         return Rejection(
@@ -117,35 +122,37 @@ def fabric_manager(candidate: None, host: Host, wishes: Wishes, world: World) ->
             "systemctl enable --now nvidia-fabricmanager; journalctl -u nvidia-fabricmanager",
             hard=True,
         )
-    if host.fabric_version and host.driver and versions.compare(host.fabric_version, host.driver) != 0:
+    if facts.fabric_version and facts.driver and versions.compare(facts.fabric_version, facts.driver) != 0:
         return Rejection(
-            f"Fabric Manager {host.fabric_version} with driver {host.driver}",
+            f"Fabric Manager {facts.fabric_version} with driver {facts.driver}",
             needed,
-            f"Install nvidia-fabricmanager {host.driver}, exactly the driver's version.",
+            f"Install nvidia-fabricmanager {facts.driver}, exactly the driver's version.",
             hard=True,
         )
-    if host.fabric_active is None:
-        if host.fabric_installed is False:
+    if facts.fabric_active is None:
+        if facts.fabric_installed is False:
             return Rejection(
                 "NVSwitch without Fabric Manager",
                 needed,
-                f"Install nvidia-fabricmanager {host.driver} and start it.",
+                f"Install nvidia-fabricmanager {facts.driver} and start it.",
                 hard=True,
             )
         return Warning("whether Fabric Manager runs is not known", "systemctl status nvidia-fabricmanager")
     return None
 
 
-def end_of_life_cuda(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | None:
+def end_of_life_cuda(
+    candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog
+) -> Finding | None:
     """A CUDA major without code for a GPU's architecture doesn't serve it, whatever the driver reports."""
     image = candidate.image
     if not image.cuda:
         return None
-    for gpu in host.kinds:
+    for gpu in facts.kinds:
         last = gpu.last_cuda_major
         if last and versions.compare(versions.major(image.cuda), last) > 0:
             return Rejection(
-                f"{gpu.name} ({gpu.architecture}): CUDA {last} is the last with code for it",
+                f"{gpu.model} ({gpu.family}): CUDA {last} is the last with code for it",
                 f"a GPU that CUDA {versions.major(image.cuda)} has code for (Turing or newer)",
                 f"Choose an image with CUDA {last}; a newer driver does not help.",
                 hard=True,
@@ -153,45 +160,49 @@ def end_of_life_cuda(candidate: Candidate, host: Host, wishes: Wishes, world: Wo
     return None
 
 
-def floor(cuda: str, world: World) -> str | None:
+def floor(cuda: str, catalog: Catalog) -> str | None:
     """The oldest driver on which programs built with this CUDA run."""
-    return text(world.driver_floor.get(versions.major(cuda))) or gpus.native_branch(cuda, world)
+    return text(catalog.driver_floor.get(versions.major(cuda))) or gpus.native_branch(cuda, catalog)
 
 
-def below_floor(candidate: Candidate, host: Host, world: World) -> bool:
+def below_floor(candidate: Candidate, facts: SelectionFacts, catalog: Catalog) -> bool:
     """Whether the driver is too old for the image's CUDA even by minor-version compatibility."""
     cuda = candidate.image.cuda
-    if not cuda or not host.gpus:
+    if not cuda or not facts.gpus:
         return False
-    oldest = floor(cuda, world)
-    return host.driver is None or (oldest is not None and versions.compare(host.driver, oldest) < 0)
+    oldest = floor(cuda, catalog)
+    return facts.driver is None or (oldest is not None and versions.compare(facts.driver, oldest) < 0)
 
 
-def driver_floor(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | None:
+def driver_floor(
+    candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog
+) -> Finding | None:
     """The driver must be at least the floor of the image's CUDA major (minor-version compatibility)."""
-    if not below_floor(candidate, host, world):
+    if not below_floor(candidate, facts, catalog):
         return None
-    compat, _ = compat_allowed(candidate, host, world)
-    if compat and wishes.policy == "compat":
+    compat, _ = compat_allowed(candidate, facts, catalog)
+    if compat and preferences.policy == "compat":
         return None
     cuda = candidate.image.cuda
-    oldest = floor(cuda, world)
+    oldest = floor(cuda, catalog)
     fix = f"Install driver >= {oldest}."
     if compat:
         fix += (
             " Or set verl_driver_policy to compat: this GPU and branch may use NVIDIA's forward-compatibility package."
         )
-    return Rejection(f"driver {host.driver or 'unknown'}", f"driver >= {oldest} for CUDA {versions.minor(cuda)}", fix)
+    return Rejection(f"driver {facts.driver or 'unknown'}", f"driver >= {oldest} for CUDA {versions.minor(cuda)}", fix)
 
 
-def native_driver(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | None:
+def native_driver(
+    candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog
+) -> Finding | None:
     """The driver's branch should carry the CUDA minor of the image's torch; less is minor-version compatibility."""
     cuda = candidate.image.cuda
-    if not cuda or not host.gpus or below_floor(candidate, host, world) or is_native(cuda, host):
+    if not cuda or not facts.gpus or below_floor(candidate, facts, catalog) or is_native(cuda, facts):
         return None
-    carried = f"driver {host.driver} carries CUDA {host.driver_cuda or 'unknown'}"
-    branch = gpus.native_branch(cuda, world)
-    if wishes.policy == "native":
+    carried = f"driver {facts.driver} carries CUDA {facts.driver_cuda or 'unknown'}"
+    branch = gpus.native_branch(cuda, catalog)
+    if preferences.policy == "native":
         return Rejection(
             carried,
             f"CUDA {versions.minor(cuda)} carried natively (verl_driver_policy native)",
@@ -204,38 +215,40 @@ def native_driver(candidate: Candidate, host: Host, wishes: Wishes, world: World
     )
 
 
-def is_native(cuda: str, host: Host) -> bool:
+def is_native(cuda: str, facts: SelectionFacts) -> bool:
     """Whether the host's driver branch carries this CUDA's minor."""
-    carried = host.driver_cuda
+    carried = facts.driver_cuda
     return carried is not None and versions.compare(versions.minor(carried), versions.minor(cuda)) >= 0
 
 
-def forward_compat(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | None:
+def forward_compat(
+    candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog
+) -> Finding | None:
     """Forward compatibility: data-centre GPUs on supported branches only, and only with verl_driver_policy compat."""
-    if wishes.policy != "compat" or not below_floor(candidate, host, world):
+    if preferences.policy != "compat" or not below_floor(candidate, facts, catalog):
         return None
-    allowed, why_not = compat_allowed(candidate, host, world)
+    allowed, why_not = compat_allowed(candidate, facts, catalog)
     cuda = versions.minor(candidate.image.cuda)
     if not allowed:
         return Rejection(
             why_not,
             f"a data-centre GPU on a driver branch that cuda-compat {cuda} supports",
-            f"Install driver >= {floor(candidate.image.cuda, world)}.",
+            f"Install driver >= {floor(candidate.image.cuda, catalog)}.",
         )
     return Warning(
         f"{candidate.image.id} needs NVIDIA's forward-compatibility libraries (cuda-compat {cuda}) on driver "
-        f"{host.driver}",
-        f"Install driver >= {floor(candidate.image.cuda, world)} to do without them.",
+        f"{facts.driver}",
+        f"Install driver >= {floor(candidate.image.cuda, catalog)} to do without them.",
     )
 
 
-def compat_allowed(candidate: Candidate, host: Host, world: World) -> tuple[bool, str]:
+def compat_allowed(candidate: Candidate, facts: SelectionFacts, catalog: Catalog) -> tuple[bool, str]:
     """Whether cuda-compat may carry the image on this host, and what speaks against it."""
-    for gpu in host.kinds:
+    for gpu in facts.kinds:
         if not gpu.forward_compat:
-            return False, f"{gpu.name}: not a data-centre GPU, where forward compatibility fails with error 804"
-    branch = versions.major(host.driver) if host.driver else "unknown"
-    packages = mapping(mapping(world.cuda.get("forward_compat")).get("packages"))
+            return False, f"{gpu.model}: not a data-centre GPU, where forward compatibility fails with error 804"
+    branch = versions.major(facts.driver) if facts.driver else "unknown"
+    packages = mapping(mapping(catalog.cuda.get("forward_compat")).get("packages"))
     package = mapping(packages.get(versions.minor(candidate.image.cuda or "")))
     if package.get(branch) != "compat":
         return False, f"driver branch {branch}: not a base that the forward-compatibility package supports"

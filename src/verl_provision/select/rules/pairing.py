@@ -1,15 +1,16 @@
 """Rules about an image, or the source environment, with a release of verl."""
 
 from verl_provision import versions
-from verl_provision.catalog.model import DOCUMENTED, FLOOR_ONLY, INHERITED, TESTED, UNKNOWN, World, listing
-from verl_provision.facts import Host
+from verl_provision.catalog.model import DOCUMENTED, FLOOR_ONLY, INHERITED, TESTED, UNKNOWN, Catalog, listing
 from verl_provision.select import releases
 from verl_provision.select.candidates import Candidate
 from verl_provision.select.findings import Finding, Rejection, Warning
-from verl_provision.select.wanted import Wishes
+from verl_provision.select.inputs import Preferences, SelectionFacts
 
 
-def release_wanted(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | None:
+def release_wanted(
+    candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog
+) -> Finding | None:
     """The image must serve the release: tested by its CI, named by its docs, or above its version floors."""
     image, version, evidence = candidate.image, candidate.release.version, candidate.evidence
     if not evidence:
@@ -39,7 +40,9 @@ def release_wanted(candidate: Candidate, host: Host, wishes: Wishes, world: Worl
     return None
 
 
-def release_pairing(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | list[Finding] | None:
+def release_pairing(
+    candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog
+) -> Finding | list[Finding] | None:
     """The engine must be at or above what the release imports with, and tensordict be one it works with."""
     if candidate.image.source:
         return None
@@ -83,7 +86,7 @@ def _tensordict(candidate: Candidate) -> Finding | None:
     return Rejection(f"tensordict {found}", f"tensordict {needed}", "Choose an image with a newer tensordict.")
 
 
-def python(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | None:
+def python(candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> Finding | None:
     """The image's Python, or one of the host's for a source environment, must be one that the release runs on."""
     release = candidate.release
     if not candidate.image.source:
@@ -93,13 +96,13 @@ def python(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Fi
         return Rejection(
             f"Python {found}", f"Python {release.python} for verl {release.version}", "Choose another image."
         )
-    if releases.manager_of(host, release, wishes, world) is not None:
+    if releases.manager_of(facts, release, preferences, catalog) is not None:
         return None
-    _, lacks_venv = releases.choose_python(host, release)
-    if wishes.source_manager not in ("auto", "venv"):
+    _, lacks_venv = releases.choose_python(facts, release)
+    if preferences.source_manager not in ("auto", "venv"):
         return Rejection(
-            f"{wishes.source_manager} is neither on this host nor in the catalog for {host.arch}",
-            f"verl_source_manager {wishes.source_manager}",
+            f"{preferences.source_manager} is neither on this host nor in the catalog for {facts.arch}",
+            f"verl_source_manager {preferences.source_manager}",
             "Install it, or set verl_source_manager to auto.",
         )
     if lacks_venv is not None:
@@ -109,7 +112,7 @@ def python(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Fi
             f"Python {release.python} with venv, for verl {release.version}",
             f"apt install python{minor}-venv",
         )
-    found = ", ".join(dict.fromkeys(python.version for python in host.pythons)) or "no Python"
+    found = ", ".join(dict.fromkeys(python.version for python in facts.pythons)) or "no Python"
     wanted = release.python_recommended or "3.12"
     return Rejection(
         f"Python {found}",
@@ -118,18 +121,18 @@ def python(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Fi
     )
 
 
-def source(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | None:
+def source(candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> Finding | None:
     """A source environment gets verl from PyPI or from a checkout: the release must be there."""
     if not candidate.image.source:
         return None
     release = candidate.release
-    if wishes.source_method == "pypi" and not release.pypi:
+    if preferences.source_method == "pypi" and not release.pypi:
         return Rejection(
             f"verl {release.version} is not on PyPI",
             "a release on PyPI (verl_source_method pypi)",
             "Set verl_source_method to git.",
         )
-    if not release.pypi and not release.git_tag and not wishes.commit:
+    if not release.pypi and not release.git_tag and not preferences.commit:
         return Rejection(
             f"verl {release.version} has neither a PyPI release nor a tag", "one of the two", "Set verl_commit."
         )

@@ -3,54 +3,59 @@
 from typing import Any
 
 from verl_provision import versions
-from verl_provision.catalog import gpus
-from verl_provision.catalog.model import World
+from verl_provision.catalog import products
+from verl_provision.catalog.model import Catalog
 from verl_provision.decide.junk import mapping, text, texts, whole
-from verl_provision.facts import Host
 from verl_provision.select.candidates import Candidate
 from verl_provision.select.findings import Finding, Rejection, Warning
-from verl_provision.select.wanted import Wishes
+from verl_provision.select.inputs import Preferences, SelectionFacts
 
 KNOWN_FEATURES = ("deepep",)  # others are told as notes: nothing in the wishes says whether they're used
 
 
-def engine(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | None:
+def engine(candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> Finding | None:
     """A wished rollout engine must be in the image; an explicit image comes before the wish."""
     image = candidate.image
-    if wishes.engine in ("auto", "none") or wishes.engine in image.engines or not image.known:
+    if preferences.engine in ("auto", "none") or preferences.engine in image.engines or not image.known:
         return None
     found = " and ".join(f"{name} {version}" for name, version in image.engines.items()) or "no engine"
-    if wishes.image:
+    if preferences.image:
         return Warning(
-            f"verl_image {image.id} (with {found}) comes before verl_engine {wishes.engine}",
+            f"verl_image {image.id} (with {found}) comes before verl_engine {preferences.engine}",
             "Leave one of the two out.",
         )
-    return Rejection(found, wishes.engine, f"Set verl_engine to auto, or choose an image with {wishes.engine}.")
+    return Rejection(
+        found, preferences.engine, f"Set verl_engine to auto, or choose an image with {preferences.engine}."
+    )
 
 
-def trainer(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | None:
+def trainer(candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> Finding | None:
     """A wished training backend must be in the image; image and scenario come before the wish."""
     image = candidate.image
-    if wishes.trainer == "auto" or wishes.trainer in image.trainers or not image.known:
+    if preferences.trainer == "auto" or preferences.trainer in image.trainers or not image.known:
         return None
     found = ", ".join(image.trainers) or "no trainer"
-    if wishes.image:
+    if preferences.image:
         return Warning(
-            f"verl_image {image.id} (with {found}) comes before verl_trainer {wishes.trainer}",
+            f"verl_image {image.id} (with {found}) comes before verl_trainer {preferences.trainer}",
             "Leave one of the two out.",
         )
-    if wishes.scenario == "prototype":  # warned about by scenario.py
+    if preferences.scenario == "prototype":  # warned about by scenario.py
         return None
-    return Rejection(found, wishes.trainer, f"Set verl_trainer to auto, or choose an image with {wishes.trainer}.")
+    return Rejection(
+        found, preferences.trainer, f"Set verl_trainer to auto, or choose an image with {preferences.trainer}."
+    )
 
 
-def defects(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> Finding | list[Finding] | None:
+def defects(
+    candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog
+) -> Finding | list[Finding] | None:
     """A known defect that applies here: one that blocks refuses the image, one that degrades is warned about."""
     findings: list[Finding] = []
     for defect in candidate.image.defects:
         applies = mapping(defect.get("applies"))
         severity = text(defect.get("severity")) or "degrades"
-        where = applies_here(applies, host, wishes, world)
+        where = applies_here(applies, facts, preferences, catalog)
         if where is None or severity == "informs":
             continue
         effect, fix = text(defect.get("effect")) or "a known defect", text(defect.get("fix")) or ""
@@ -58,7 +63,7 @@ def defects(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> F
         feature = text(applies.get("feature"))
         if feature and feature not in KNOWN_FEATURES:
             continue
-        wanted = not feature or (wishes.image is not None and feature in candidate.image.tags)
+        wanted = not feature or (preferences.image is not None and feature in candidate.image.tags)
         if severity == "blocks" and wanted:
             findings.append(
                 Rejection(
@@ -71,49 +76,51 @@ def defects(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> F
             said = f"{candidate.image.id} on {where}: {effect}{source}"
             said = f"{said}; only where {feature} is used" if feature else said
             findings.append(Warning(said, fix, conditional=bool(feature)))
-    return [*findings, *_deepep(candidate, host, wishes, world)] or None
+    return [*findings, *_deepep(candidate, facts, preferences, catalog)] or None
 
 
-def _deepep(candidate: Candidate, host: Host, wishes: Wishes, world: World) -> list[Finding]:
+def _deepep(candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> list[Finding]:
     """An image that was wished for its DeepEP needs a GPU that DeepEP was compiled for."""
     image = candidate.image
-    if wishes.image is None or "deepep" not in image.tags or not image.deepep:
+    if preferences.image is None or "deepep" not in image.tags or not image.deepep:
         return []
-    for gpu in host.kinds:
-        if gpu.capability and gpu.capability not in image.deepep:
+    for gpu in facts.kinds:
+        if gpu.arch and gpu.arch not in image.deepep:
             twin = image.id.removesuffix("-deepep")
             return [
                 Rejection(
-                    f"{gpu.name} (compute capability {gpu.capability})",
+                    f"{gpu.model} (compute capability {gpu.arch})",
                     f"{' or '.join(image.deepep)}: what DeepEP in this image was compiled for",
                     f"Use {twin}, the same without DeepEP, or a GPU of that family."
-                    if any(other.id == twin for other in world.images) and twin != image.id
+                    if any(other.id == twin for other in catalog.images) and twin != image.id
                     else "Choose an image without DeepEP.",
                 )
             ]
     return []
 
 
-def applies_here(applies: dict[str, Any], host: Host, wishes: Wishes, world: World) -> str | None:
+def applies_here(
+    applies: dict[str, Any], facts: SelectionFacts, preferences: Preferences, catalog: Catalog
+) -> str | None:
     """Where on this host a defect applies, in words; None where it doesn't. No condition applies everywhere."""
-    kinds = list(host.kinds)
-    if "trainer" in applies and applies["trainer"] != wishes.trainer:
+    kinds = list(facts.kinds)
+    if "trainer" in applies and applies["trainer"] != preferences.trainer:
         return None
     branches = texts(applies.get("driver_branches"))
-    if branches and (host.driver is None or versions.major(host.driver) not in branches):
+    if branches and (facts.driver is None or versions.major(facts.driver) not in branches):
         return None
     parallel = whole(applies.get("tensor_parallel_min"))
-    if parallel and len(host.gpus) < parallel:
+    if parallel and len(facts.gpus) < parallel:
         return None
     names, capabilities = texts(applies.get("gpus")), texts(applies.get("compute_capabilities"))
     if names:
-        kinds = [gpu for gpu in kinds if any(gpus.is_a(gpu.name, name) for name in names)]
+        kinds = [gpu for gpu in kinds if any(products.is_a(gpu.model, name) for name in names)]
     if capabilities:
-        kinds = [gpu for gpu in kinds if gpu.capability in capabilities]
+        kinds = [gpu for gpu in kinds if gpu.arch in capabilities]
     if (names or capabilities) and not kinds:
         return None
     if names or capabilities:
-        return f"{kinds[0].name} ({kinds[0].capability})"
+        return f"{kinds[0].model} ({kinds[0].arch})"
     if branches:
-        return f"driver {host.driver}"
-    return f"{len(host.gpus)} GPUs" if parallel else host.arch or "this host"
+        return f"driver {facts.driver}"
+    return f"{len(facts.gpus)} GPUs" if parallel else facts.arch or "this host"
