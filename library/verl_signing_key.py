@@ -8,8 +8,8 @@ version_added: "0.1.0"
 author: verl-provision authors (@verl-provision)
 description:
   - Downloads an OpenPGP key, computes its fingerprint (no gpg needed), compares it with O(fingerprint) and
-    only then writes
-    it, dearmored, to O(dest). A key with another fingerprint is refused and the host stays as it was.
+    only then writes it to O(dest), armored where that ends in C(.asc) and binary elsewhere, as apt wants it.
+  - A key with another fingerprint is refused and the host stays as it was.
 options:
   url:
     description: Where the key is; C(file://) works too.
@@ -61,7 +61,7 @@ import tempfile
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import fetch_url
 from ansible.module_utils.verl_access import proxy
-from ansible.module_utils.verl_container import openpgp
+from ansible.module_utils.verl_probes import openpgp
 
 
 def in_place(path, wanted):
@@ -72,7 +72,7 @@ def in_place(path, wanted):
         found = openpgp.fingerprints(data)
     except (OSError, openpgp.NotAKey):
         return [], False
-    return found, found == [wanted] and data[:1] != b"-"
+    return found, found == [wanted] and (data[:1] == b"-") == path.endswith(".asc")
 
 
 def download(module):
@@ -141,7 +141,8 @@ def main():
             os.makedirs(folder, mode=0o755)
         handle, temporary = tempfile.mkstemp(dir=module.tmpdir)
         with os.fdopen(handle, "wb") as stream:
-            stream.write(openpgp.dearmor(data))
+            binary = openpgp.dearmor(data)
+            stream.write(openpgp.armor(binary) if dest.endswith(".asc") else binary)
         module.atomic_move(temporary, dest)
         os.chmod(dest, 0o644)
     module.exit_json(

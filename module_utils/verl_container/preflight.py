@@ -10,7 +10,8 @@ import re
 import sys
 
 from ansible.module_utils.verl_access import logins
-from ansible.module_utils.verl_container import cli, openpgp, registry, web
+from ansible.module_utils.verl_container import cli, registry, web
+from ansible.module_utils.verl_probes import openpgp
 
 DAEMON_JSON = ("/etc/docker/daemon.json", "~/.config/docker/daemon.json")
 REGISTRIES_CONF = tuple(

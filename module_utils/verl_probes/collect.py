@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 
-from . import engines, environment, network, nvidia, os_, pci, pull, pythons, rights, stamps, toolkit
+from . import apt, engines, environment, network, nvidia, os_, pci, pull, pythons, rights, stamps, toolkit
 
 SCHEMA_VERSION = 1
 GROUPS = (
@@ -59,7 +59,9 @@ class Collector:
         host = self.host
         unknown = {"id": None, "version": None, "codename": None, "family": "other", "kernel": host.uname().release}
         unknown.update(systemd=False, pretty=None)
-        return {"os": host.guard("os", os_.operating_system, host) or unknown, "arch": host.uname().machine}
+        found = {"os": host.guard("os", os_.operating_system, host) or unknown, "arch": host.uname().machine}
+        packages = host.guard("apt", apt.probe, host)
+        return {**found, "apt": packages} if packages and packages != {"sources": []} else found
 
     def get_python(self):
         host = self.host

@@ -62,12 +62,16 @@ class Host:
 
     def read(self, path, limit=65536):
         """Text of an actual path (from kernel() or file()), stripped; None where it is absent or unreadable."""
+        content = self.read_bytes(path, limit)
+        return None if content is None else content.decode("utf-8", "replace").strip()
+
+    def read_bytes(self, path, limit=65536):
         try:
             # A FIFO or a device in place of a file would block: only regular files are opened.
             if not stat.S_ISREG(os.stat(path).st_mode):
                 return None
             with open(path, "rb") as handle:
-                return handle.read(limit).decode("utf-8", "replace").strip()
+                return handle.read(limit)
         except OSError:
             return None
 

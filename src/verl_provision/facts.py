@@ -76,6 +76,36 @@ class System:
 
 
 @dataclass(frozen=True, slots=True)
+class AptSource:
+    """A repository that a file of apt's names; not the distribution's own."""
+
+    file: str
+    uri: str  # without a slash at its end
+    suite: str = ""
+    signed_by: str | None = None
+    keys: tuple[str, ...] = ()  # fingerprints that it trusts
+    arch: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AptConflict:
+    """A repository that several sources name with different keys: apt reads none of them."""
+
+    uri: str
+    suite: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Apt:
+    """What apt on this host would say to a source and its packages."""
+
+    sources: tuple[AptSource, ...] = ()
+    conflicts: tuple[AptConflict, ...] = ()
+    interrupted: bool = False  # dpkg
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """Our container."""
 
@@ -106,9 +136,11 @@ class Host:
 
     arch: str | None
     os_id: str | None
+    os_codename: str | None
     os_family: str | None
     os_pretty: str
     system: System
+    apt: Apt
     home: str
     user: str
     root: bool
@@ -205,8 +237,10 @@ def read(facts: Any, catalog: Catalog) -> Host:
     return Host(
         arch=text(facts.get("arch")),
         os_id=text(os.get("id")),
+        os_codename=text(os.get("codename")),
         os_family=text(os.get("family")),
         os_pretty=text(os.get("pretty")) or text(os.get("id")) or "an unknown operating system",
+        apt=_apt(mapping(facts.get("apt"))),
         system=System(container=text(os.get("container")), systemd=os.get("systemd") is not False),
         home=text(user.get("home")) or ("/root" if root else "~"),
         user=name,
@@ -256,6 +290,23 @@ def read(facts: Any, catalog: Catalog) -> Host:
         interface=text(network.get("default_interface")),
         address=text(network.get("address")),
     )
+
+
+def _apt(apt: dict[str, Any]) -> Apt:
+    return Apt(
+        sources=tuple(
+            AptSource(
+                text(entry.get("file")) or "", text(entry.get("uri")) or "", text(entry.get("suite")) or "",
+                text(entry.get("signed_by")), texts(entry.get("keys")), texts(entry.get("arch")),
+            )
+            for entry in mappings(apt.get("sources"))
+        ),
+        conflicts=tuple(
+            AptConflict(text(entry.get("uri")) or "", text(entry.get("suite")) or "", texts(entry.get("files")))
+            for entry in mappings(apt.get("conflicts"))
+        ),
+        interrupted=apt.get("interrupted") is True,
+    )  # fmt: skip
 
 
 def _gpus(listed: list[dict[str, Any]], catalog: Catalog) -> tuple[Accelerator, ...]:

@@ -56,7 +56,7 @@ def test_the_bare_host_has_dockers_own_packages():
     form = "${Package} ${db:Status-Status}\\n"
     assert hosts.exec("spare", f"dpkg-query -W -f '{form}' {names}").out.count(" installed") == 4
     assert (
-        "Signed-By: /etc/apt/keyrings/docker.gpg"
+        "Signed-By: /etc/apt/keyrings/docker.asc"
         in hosts.exec("spare", "cat /etc/apt/sources.list.d/docker.sources").out
     )
     assert hosts.exec("spare", "dpkg -s docker.io", check=False).rc != 0

@@ -15,6 +15,8 @@ NOT_CONTENT = frozenset(
         "because",
         "disruption_allowed",
         "restart_running",
+        "existing_source",
+        "install",
         "allow_disruption",
         "nodes",
         "node_key",

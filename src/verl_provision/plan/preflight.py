@@ -127,7 +127,7 @@ def _of_host(plan: dict[str, Any], machine: dict[str, Any]) -> list[dict[str, An
                 "mirrors": engine.get("registry_mirrors") or [],
             }
         )
-    if "nvidia_container_toolkit" in steps:
+    if steps.get("nvidia_container_toolkit", {"install": False}).get("install", True):
         args = steps["nvidia_container_toolkit"]
         mirror = str(args["mirror"]).rstrip("/")
         asked += _signed_packages(

@@ -9,7 +9,7 @@ import pytest
 @pytest.fixture
 def lib():
     """The functions under test."""
-    from ansible.module_utils.verl_container import openpgp
+    from ansible.module_utils.verl_probes import openpgp
 
     return openpgp
 
@@ -101,3 +101,15 @@ def test_an_extra_key_in_the_file_is_refused(module, keys, tmp_path):
     (tmp_path / "key").write_bytes(keys["ed25519"][0] + keys["rsa2048"][0])
     args = {"url": f"file://{tmp_path}/key", "fingerprint": keys["ed25519"][2], "dest": str(tmp_path / "b.gpg")}
     assert module("verl_signing_key", args)["failed"]
+
+
+def test_a_keyring_is_armored_where_apt_expects_it(module, keys, tmp_path):
+    _armored, binary, print_ = keys["ed25519"]
+    (tmp_path / "key").write_bytes(binary)
+    args = {"url": f"file://{tmp_path}/key", "fingerprint": print_, "dest": str(tmp_path / "docker.asc")}
+    assert module("verl_signing_key", args)["changed"]
+    written = (tmp_path / "docker.asc").read_bytes()
+    assert written.startswith(b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n")
+    shown = subprocess.run(["gpg", "--show-keys", "--with-colons"], input=written, check=True, capture_output=True)
+    assert print_ in shown.stdout.decode()
+    assert not module("verl_signing_key", args)["changed"]

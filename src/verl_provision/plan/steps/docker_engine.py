@@ -5,7 +5,7 @@ from typing import Any
 
 from verl_provision.decide.junk import mapping, text, texts
 from verl_provision.facts import Host
-from verl_provision.plan import daemon_json, disruption, proxy
+from verl_provision.plan import apt, daemon_json, disruption, proxy
 from verl_provision.plan.keys import step_key
 from verl_provision.plan.steps import container_image
 from verl_provision.plan.steps.step import Context, Notes, Step, applied_hash, defer, warn
@@ -13,6 +13,7 @@ from verl_provision.select.decision import Decision
 from verl_provision.select.wanted import Wishes
 
 NAME = "docker_engine"
+OWN_SOURCE = "/etc/apt/sources.list.d/docker.sources"
 DOCKER_APT = "https://download.docker.com/linux"
 
 
@@ -50,8 +51,11 @@ def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> E
     pulls, blocked, notes = proxy_for_pulls(host, request, decision, context)
     args["set_proxy"] = bool(pulls) and not blocked
     step = Engine(args, step_key(NAME, args), notes=notes, blocked=blocked)
+    if decision.choice.install_engine and docker.installed:
+        return step.because("Docker does not answer")
     if decision.choice.install_engine:
-        return step.because("Docker is not installed" if not docker.installed else "Docker does not answer")
+        args["existing_source"], refused = source(host, args)
+        return step.because("Docker is not installed").noting(refused)
     settled = applied_hash(host, NAME) == step.config_hash
     late = _waiting(host, context, wanted, settled)
     needs = daemon_json.heaviest([change["action"], *late.values()])
@@ -66,6 +70,14 @@ def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> E
     if not change["keys"]:
         reason = f"nothing says that {', '.join(wanted)} of daemon.json took effect"
     return step.because(reason, effect=needs)
+
+
+def source(host: Host, args: dict[str, Any]) -> tuple[str, Notes]:
+    """The apt source that Docker's packages come from, where there is one already."""
+    if args["source"] != "docker":
+        return "", apt.works(host)
+    uri = f"{str(args['mirror_apt']).rstrip('/')}/{host.os_id}"
+    return apt.existing_source(host, uri, host.os_codename or "", args["key_fingerprint"], OWN_SOURCE)
 
 
 def proxy_for_pulls(host: Host, request: Wishes, decision: Decision, context: Context) -> tuple[str, str, Notes]:

@@ -3,18 +3,19 @@
 from typing import Any
 
 from verl_provision import versions
-from verl_provision.decide.junk import mapping, text
+from verl_provision.decide.junk import mapping, text, texts
 from verl_provision.facts import Host
-from verl_provision.plan import legacy_hook
+from verl_provision.plan import apt, legacy_hook
 from verl_provision.plan.keys import step_key
 from verl_provision.plan.steps.docker_engine import may_edit
-from verl_provision.plan.steps.step import Context, Step, applied_hash, defer, warn
+from verl_provision.plan.steps.step import Context, Notes, Step, applied_hash, defer, warn
 from verl_provision.select import backend
 from verl_provision.select.decision import Decision
 from verl_provision.select.wanted import Wishes
 
 NAME = "nvidia_container_toolkit"
 TOOLKIT_REPOSITORY = "https://nvidia.github.io/libnvidia-container"
+OWN_SOURCE = "/etc/apt/sources.list.d/nvidia-container-toolkit.list"
 DAEMON_JSON = "/etc/docker/daemon.json"
 UPGRADE = "toolkit_upgrade"
 
@@ -51,6 +52,10 @@ def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> S
         unable = may_edit(host, NAME, "runtimes")
         if unable:
             return step.noting(unable)
+    args["install"] = upgrade or host.toolkit_version is None
+    if args["install"]:
+        args["existing_source"], refused = source(host, args, repository)
+        step = step.noting(refused)
     if not (upgrade and legacy_hook.of_anyone(host)):
         return step.because("; ".join(reasons))
     ray = ["Ray's container is running"] if host.ray_container and host.ray_up else []
@@ -76,6 +81,13 @@ def package_reasons(host: Host, request: Wishes, context: Context) -> tuple[list
     if legacy_hook.upgrade_due(host, context.idle or request.disrupt):
         return [f"the NVIDIA container toolkit {found} is older than {legacy_hook.WITHOUT}: {legacy_hook.HARM}"], True
     return [], False
+
+
+def source(host: Host, args: dict[str, Any], repository: dict[str, Any]) -> tuple[str, Notes]:
+    """The apt source that the packages come from, where there is one already."""
+    uri = f"{str(args['mirror']).rstrip('/')}/stable/deb/{apt.DEBIAN_ARCH.get(host.arch or '', host.arch)}"
+    file, refused = apt.existing_source(host, uri, "/", args["key_fingerprint"], OWN_SOURCE)
+    return file, refused + apt.retired(host, texts(mapping(repository.get("apt")).get("conflicting_lists")))
 
 
 def entry_lost(host: Host, args: dict[str, Any]) -> str:

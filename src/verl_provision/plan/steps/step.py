@@ -27,7 +27,8 @@ class Notes:
     errors: tuple[Item, ...] = ()
 
     def __add__(self, other: "Notes") -> "Notes":
-        return Notes(self.deferred + other.deferred, self.warnings + other.warnings, self.errors + other.errors)
+        errors = tuple(error for error in other.errors if error not in self.errors)  # several steps meet the same
+        return Notes(self.deferred + other.deferred, self.warnings + other.warnings, self.errors + errors)
 
     def __bool__(self) -> bool:
         return bool(self.deferred or self.warnings or self.errors)

@@ -35,6 +35,14 @@ def dearmor(data):
     return out
 
 
+def armor(data):
+    """Return binary packets as the one armored block that apt reads; the checksum is optional and left out."""
+    text = base64.b64encode(data).decode()
+    lines = "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
+    head, end = "-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----"
+    return "{0}\n\n{1}\n{2}\n".format(head, lines, end).encode()
+
+
 def packets(data):
     """Yield (tag, body) of each packet."""
     at = 0
