@@ -14,7 +14,8 @@ short_description: Gives the answers of preflight back to the plan
 version_added: "0.1.0"
 author: verl-provision authors (@verl-provision)
 description:
-  - Fills in the digests that tags were resolved to, and refuses the hosts whose plan needs something that isn't there.
+  - Takes the first batch of questions off the plan's queue, fills in the digests that tags were resolved to, and
+    refuses the hosts whose plan needs something that isn't there. What a host says refuses that host only.
 options:
   _input:
     description: What P(verl_plan#filter) returned.

@@ -29,6 +29,11 @@ options:
     description: The digest to pull, C(sha256:...). Without it the tag is pulled where no image has this name.
     type: str
     default: ''
+  confirm_digest:
+    description: Whether O(digest) is another host's word, so that the registry is asked from here, too. Another
+      answer is refused.
+    type: bool
+    default: false
   pull_ref:
     description: Where to pull from, as C(mirror.example:5000/verlai/verl:vllm024.latest). O(name) where it's
       empty.
@@ -111,7 +116,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.verl_access import logins, proxy
-from ansible.module_utils.verl_container import cli, pull, registry
+from ansible.module_utils.verl_container import cli, preflight, pull, registry
 
 
 def repository(reference):
@@ -138,6 +143,15 @@ class Image:
         key = hashlib.sha256(self.exact.encode()).hexdigest()[:16]
         self.job_path = os.path.join(os.path.expanduser(folder), "pull-{0}.json".format(key))
         self.login_path = os.path.join(os.path.expanduser(folder), "login-{0}".format(key))
+
+    def confirm(self):
+        """Fail where the registry says something else from here than the host that was asked for all."""
+        if not self.want["confirm_digest"] or not self.digest:
+            return
+        try:
+            preflight.confirm(self.pull_ref, self.digest, self.want["registry_logins"])
+        except preflight.Missing as error:
+            self.module.fail_json(msg=error.found, fix=error.fix, pulling=False)
 
     def has_digest(self, inspected):
         """Whether the inspected image is the wanted one."""
@@ -306,6 +320,7 @@ def main():
             "engine": {"type": "str", "choices": ["docker", "podman"], "default": "docker"},
             "name": {"type": "str", "required": True},
             "digest": {"type": "str", "default": ""},
+            "confirm_digest": {"type": "bool", "default": False},
             "pull_ref": {"type": "str", "default": ""},
             "size_gb": {"type": "float", "default": 0},
             "spare_gb": {"type": "float", "default": 2},
@@ -324,6 +339,7 @@ def main():
     phase = module.params["phase"]
     try:
         if phase != "wait":
+            image.confirm()
             inspected, named = image.found()
             if inspected is not None:
                 if named or module.check_mode:

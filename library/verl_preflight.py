@@ -17,7 +17,8 @@ options:
     description:
       - What to ask for. Each has an C(id) and a C(kind), and the kind's own fields.
       - C(manager) has C(name), C(version), C(package) (whether the package index has it), C(index) and C(url).
-      - C(registry_manifest) has C(ref), C(digest), C(arch) and C(mirrors). C(gpg_key) has C(url) and
+      - C(registry_manifest) has C(ref), C(digest), C(arch), C(mirrors), C(insecure) (registries that need no TLS) and
+        C(known) (only whether this host gets at the digest is asked). C(gpg_key) has C(url) and
         C(fingerprint). C(apt_package) has C(url) (the folder of the Packages file) and C(packages), a list
         of C(name) and C(version), in which C(*) stands for anything. C(git_ref) has C(repo) and C(version).
         C(pypi) has C(name), C(version), C(indexes) and C(python).
@@ -28,6 +29,10 @@ options:
     description: Seconds for one request over the network.
     type: int
     default: 20
+  attempts:
+    description: How often a registry is asked that doesn't answer, or asks for patience.
+    type: int
+    default: 5
 extends_documentation_fragment: [verl_attributes, verl_logins, verl_proxy]
 attributes:
   check_mode:
@@ -77,6 +82,7 @@ def main():
             "registry_logins": logins.ARGUMENT,
             "proxy": proxy.ARGUMENT,
             "timeout": {"type": "int", "default": 20},
+            "attempts": {"type": "int", "default": 5},
         },
         supports_check_mode=True,
     )
@@ -89,7 +95,7 @@ def main():
                     request, ", ".join(sorted(preflight.KINDS))
                 )
             )
-    context = {"timeout": module.params["timeout"], "registry_logins": module.params["registry_logins"]}
+    context = {key: module.params[key] for key in ("timeout", "attempts", "registry_logins")}
     with ThreadPoolExecutor(max_workers=8) as pool:
         answers = list(pool.map(lambda request: preflight.ask(request, context), requests))
     module.exit_json(changed=False, answers=answers, host=preflight.host_name())

@@ -25,6 +25,11 @@ options:
     description: The digest to pull, C(sha256:...). Without it whatever the tag is.
     type: str
     default: ''
+  confirm_digest:
+    description: Whether O(digest) is another host's word, so that the registry is asked from here, too. Another
+      answer is refused.
+    type: bool
+    default: false
   pull_ref:
     description: Where to pull from, where that's a mirror. O(name) where it's empty.
     type: str
@@ -108,7 +113,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.verl_access import logins, proxy
-from ansible.module_utils.verl_container import cli, pull, registry
+from ansible.module_utils.verl_container import cli, preflight, pull, registry
 
 UNPACKED_AND_FILE = 1.5  # the layers are unpacked beside the file that is made of them
 
@@ -249,6 +254,9 @@ class Sif:
         """Do what is needed."""
         if self.want["phase"] == "look":
             self.look()
+        if self.want["confirm_digest"] and self.want["digest"]:
+            place = self.want["pull_ref"] or self.want["name"]
+            preflight.confirm(place, self.want["digest"], self.want["registry_logins"])
         wanted = {key: self.want[key] for key in ("name", "digest")}
         before = self.made_from()
         if self.right(before):
@@ -299,6 +307,7 @@ def main():
             "file": {"type": "path", "required": True},
             "name": {"type": "str", "required": True},
             "digest": {"type": "str", "default": ""},
+            "confirm_digest": {"type": "bool", "default": False},
             "pull_ref": {"type": "str", "default": ""},
             "command": {"type": "str", "default": "apptainer"},
             "plain_http": {"type": "bool", "default": False},
@@ -316,7 +325,7 @@ def main():
     proxy.use(module)
     try:
         Sif(module).run()
-    except cli.CliError as error:
+    except (cli.CliError, preflight.Missing) as error:
         module.fail_json(msg=str(error), fix=error.fix)
     except OSError as error:
         module.fail_json(

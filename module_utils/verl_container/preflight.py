@@ -84,7 +84,7 @@ def registry_manifest(request, context):
     failures = []
     for address, its_login in addresses:
         try:
-            place = registry.Registry(address, its_login, context["timeout"], insecure)
+            place = registry.Registry(address, its_login, context["timeout"], insecure, context.get("attempts") or 5)
             if request.get("known"):
                 found = {"digest": place.digest(repository, wanted) or wanted, "platforms": []}
             else:
@@ -105,6 +105,19 @@ def registry_manifest(request, context):
             data={"kind": "missing"},
         )
     return "manifest {0}".format(found["digest"][:19]), found
+
+
+def confirm(reference, digest, registry_logins, timeout=20):
+    """Raise Missing unless the registry says from here, too, that a tag has this digest: another host found it out."""
+    request = {"ref": reference, "arch": os.uname().machine}
+    _said, found = registry_manifest(request, {"timeout": timeout, "registry_logins": registry_logins})
+    if found["digest"] != digest:
+        raise Missing(
+            "{0} is {1} for this host, and was {2} for the one that was asked for all".format(
+                reference, found["digest"], digest
+            ),
+            "Find out which is right, then name it: verl_image={0}@sha256:...".format(reference),
+        )
 
 
 def _absent(name, repository, wanted, error):

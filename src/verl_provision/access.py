@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,12 @@ def of(variables: Mapping[str, Any]) -> dict[str, Any]:
         "huggingface_token": raw[TOKEN] if TOKEN in given else "",
         "no_log": bool(given) and wanted["verl_no_log"],
     }
+
+
+def way(variables: Mapping[str, Any]) -> str:
+    """What hosts share that have the same proxy and the same logins. It holds secrets: compare it, never keep it."""
+    named = ("verl_proxy", "verl_no_proxy", "verl_proxy_login", "verl_registry_logins")
+    return json.dumps({name: to_plain(variables[name]) for name in named if name in variables}, sort_keys=True)
 
 
 def states(given: list[str], variables: Mapping[str, Any], stamps: Mapping[str, Any]) -> dict[str, str]:

@@ -163,7 +163,8 @@ def plan(hostvars: Mapping[str, Mapping], run: dict[str, Any]) -> dict[str, Any]
         cluster.add(fleet, planners, run["cluster"], look_beyond(hostvars, run, planners))
     fleet["unlooked"] = unlooked
     fleet["machines"] = {name: machine(host["facts"]) for name, host in inputs.items() if host["facts"]}
-    fleet["preflight"] = preflight.batches(fleet)
+    add_ways(fleet, hostvars, inputs)
+    fleet["preflight"] = preflight.queue(fleet)
     fleet["disturbed"] = rolling.disturbed(fleet["hosts"])
     fleet["drained"] = [name for name, host in inputs.items() if fleet["hosts"][name]["ok"] and drained(host)]
     return fleet
@@ -249,6 +250,22 @@ def machine(facts: dict[str, Any]) -> dict[str, Any]:
         "codename": (facts.get("os") or {}).get("codename"),
         "docker": ((facts.get("engines") or {}).get("docker") or {}).get("installed"),
     }
+
+
+def add_ways(fleet: dict[str, Any], hostvars: Mapping[str, Mapping], inputs: dict[str, Any]) -> None:
+    """Number the ways by which hosts get at what they fetch (`access`), and say which registries need no TLS there."""
+    ways: dict[str, int] = {}
+    for name, about in fleet["machines"].items():
+        if not fleet["hosts"][name]["steps"]:
+            continue
+        about["access"] = ways.setdefault(access.way(hostvars[name]), len(ways))
+        engine, mirror = (
+            inputs[name]["settings"].get("docker_engine", {}),
+            inputs[name]["wishes"]["verl_mirror_registry"],
+        )
+        about["insecure"] = list(engine.get("docker_engine_insecure_registries") or [])
+        if mirror and mirror.startswith("http://"):
+            about["insecure"].append(mirror.removeprefix("http://").partition("/")[0])
 
 
 def step_hosts(hostvars: Mapping[str, Mapping], step: str, check_mode: bool) -> list[str]:

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from verl_provision.plan import cluster
@@ -13,6 +15,9 @@ TOOLKIT_PACKAGES = (
     "libnvidia-container1",
 )
 RULE = "preflight_"
+IMAGE = "registry_manifest"
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+LONGEST = 400
 DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 WISH = {
     "registry_manifest": "verl_image",
@@ -24,69 +29,184 @@ DOCKER_PACKAGES = {"docker-ce": True, "docker-ce-cli": True, "containerd.io": Fa
 
 
 def requests_for(fleet: dict[str, Any]) -> list[dict[str, Any]]:
-    """Everything the plan will fetch, each thing once: `{id, kind, hosts: [NAME], ...}`, hosts in the plan's order."""
+    """Everything the plan will fetch, each thing once: `{id, kind, hosts: [NAME], ...}`, hosts in the plan's order.
+
+    Hosts that get there by another proxy, or with other logins, ask for themselves.
+    """
     found: dict[str, dict[str, Any]] = {}
     for name, plan in (fleet.get("hosts") or {}).items():
         if not _open(plan):
             continue
         machine = (fleet.get("machines") or {}).get(name) or {}
         for request in _of_host(plan, machine):
-            known = found.setdefault(_identity(request), {"id": _identity(request), **request, "hosts": []})
+            identity = _identity(request, machine.get("access") or 0)
+            known = found.setdefault(identity, {"id": identity, **request, "hosts": []})
             known["hosts"].append(name)
     return list(found.values())
 
 
-def batches(fleet: dict[str, Any]) -> list[dict[str, Any]]:
-    """`[{host, requests}]`: each thing is asked for by the first host that will fetch it."""
-    by_host: dict[str, list[dict[str, Any]]] = {}
-    for request in requests_for(fleet):
-        plain = {key: value for key, value in request.items() if key != "hosts"}
-        by_host.setdefault(request["hosts"][0], []).append(plain)
-    return [{"host": host, "requests": requests} for host, requests in by_host.items()]
+def queue(fleet: dict[str, Any]) -> list[dict[str, Any]]:
+    """`[{host, controller, requests, hosts: {id: [NAME]}}]` in the order of asking.
+
+    First the controller asks for every image, with the proxy and the logins of the first host that pulls it. Then each
+    thing is asked for by the first host that will fetch it.
+    """
+    batches: dict[tuple[bool, str], dict[str, Any]] = {}
+    requests = requests_for(fleet)
+    for controller in (True, False):
+        for request in requests:
+            if controller and request["kind"] != IMAGE:
+                continue
+            first = request["hosts"][0]
+            batch = batches.setdefault(
+                (controller, first), {"host": first, "controller": controller, "requests": [], "hosts": {}}
+            )
+            batch["requests"].append({key: value for key, value in request.items() if key != "hosts"})
+            batch["hosts"][request["id"]] = request["hosts"]
+    return list(batches.values())
 
 
-def apply_answers(fleet: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+def apply_answers(fleet: dict[str, Any], result: Any) -> dict[str, Any]:
     """Return the plan with digests filled in, and with an error on every host whose plan needs what isn't there.
 
-    `result` is what Ansible registered for the next batch of `fleet["preflight"]` (`preflight_done` counts them). One
-    that failed as a whole refuses the hosts of that batch.
+    `result` is what Ansible registered for the first batch of `fleet["preflight"]`, which is taken off. What the
+    controller found counts for all hosts. What a host says refuses only itself and warns the others; a digest that it
+    found for them is one that each confirms for itself before it pulls (`confirm_digest`).
     """
     fleet = copy.deepcopy(fleet)
-    asked = fleet.get("preflight") or batches(fleet)
-    done = fleet.get("preflight_done") or 0
-    fleet["preflight_done"] = done + 1
-    batch = asked[done] if done < len(asked) else {"host": "?", "requests": []}
-    answers = {answer["id"]: answer for answer in result.get("answers") or []}
-    hosts = {request["id"]: request["hosts"] for request in requests_for(fleet)}
+    if not fleet.get("preflight"):
+        return fleet
+    batch = fleet["preflight"].pop(0)
+    who = "the controller" if batch["controller"] else batch["host"]
+    answers = read(result, [request["id"] for request in batch["requests"]], who)
     for request in batch["requests"]:
-        answer = answers.get(request["id"]) or _unasked(request, batch["host"], result)
-        for name in hosts.get(request["id"], []):
-            plan = fleet["hosts"][name]
-            if answer["ok"]:
-                _fill(plan, request, answer.get("data") or {})
-            else:
-                plan["ok"] = False
-                plan.setdefault("errors", []).append(
-                    {
-                        "rule": RULE + request["kind"],
-                        "found": answer["found"],
-                        "needed": answer["needed"],
-                        "where": request.get("wish") or WISH.get(request["kind"]),
-                        "fix": answer["fix"],
-                    }
-                )
+        take = _from_controller if batch["controller"] else _from_host
+        take(fleet, batch, request, answers[request["id"]])
     cluster.settle(fleet)  # digests are known now
     return fleet
 
 
-def _unasked(request: dict[str, Any], host: str, result: dict[str, Any]) -> dict[str, Any]:
-    said = str(result.get("msg") or "the module gave no answer").strip()
-    return {
-        "ok": False,
-        "found": f"{host} could not ask: {said}",
-        "needed": _words(request),
-        "fix": f"Mend {host}, or leave it out: --limit 'all:!{host}'",
+def _from_controller(
+    fleet: dict[str, Any], batch: dict[str, Any], request: dict[str, Any], answer: dict[str, Any]
+) -> None:
+    """What the controller saw in a registry. What it could not see, hosts may."""
+    digest = answer["digest"]
+    if answer["ok"] and digest:
+        for name in batch["hosts"][request["id"]]:
+            _fill(fleet["hosts"][name], digest)
+    elif answer["kind"] == "missing":
+        for name in batch["hosts"][request["id"]]:
+            _refuse(fleet["hosts"][name], request, answer)
+    else:
+        return
+    for other in fleet["preflight"]:  # hosts are asked whether they get at it, or not at all
+        other["requests"] = [
+            {**one, "digest": digest, "known": True} if one["id"] == request["id"] else one
+            for one in other["requests"]
+            if answer["ok"] or one["id"] != request["id"]
+        ]
+
+
+def _from_host(fleet: dict[str, Any], batch: dict[str, Any], request: dict[str, Any], answer: dict[str, Any]) -> None:
+    """What a host saw, for itself; the others hear of it."""
+    host, image = batch["host"], request["kind"] == IMAGE
+    others = [name for name in batch["hosts"][request["id"]] if name != host]
+    if answer["ok"] and image and answer["digest"] != (request["digest"] or answer["digest"] or ""):
+        found = f"{host} was given {answer['digest'] or 'no digest'}"
+        answer = {**answer, "ok": False, "found": found, "fix": f"See what answers {host} for {_words(request)}."}
+    if answer["ok"]:
+        if image:
+            for name in (host, *others):
+                _fill(fleet["hosts"][name], answer["digest"], confirm=name != host)
+        return
+    _refuse(fleet["hosts"][host], request, answer)
+    for name in others:
+        _warn(fleet["hosts"][name], request, host, answer)
+    left = [name for name in others if _open(fleet["hosts"][name])]
+    if image and not request["digest"] and left and not batch.get("again"):
+        again = {"host": left[0], "controller": False, "requests": [request], "hosts": batch["hosts"], "again": True}
+        fleet["preflight"].append(again)
+
+
+def read(result: Any, identities: list[str], who: str) -> dict[str, dict[str, Any]]:
+    """Each request's answer: `{ok, found, needed, fix, digest, kind}`, whatever came back. Never raises.
+
+    One that isn't as it should be is a failure of the host that gave it, and says so.
+    """
+    result = result if isinstance(result, Mapping) else {}
+    said = result.get("answers")
+    said = said if isinstance(said, list) else []
+    given = {
+        answer["id"]: answer
+        for answer in said[: 10 * len(identities) + 10]
+        if isinstance(answer, Mapping) and isinstance(answer.get("id"), str)
     }
+    nothing = _line(result.get("msg")) if isinstance(result.get("msg"), str) else ""
+    found = {}
+    for identity in identities:
+        answer = given.get(identity)
+        odd = f"{who} could not ask: {nothing or 'the module gave no answer'}" if answer is None else _odd(answer, who)
+        if odd:
+            fix = f"Mend {who}, or leave it out: --limit 'all:!{who}'"
+            found[identity] = {"ok": False, "found": odd, "needed": "", "fix": fix, "digest": None, "kind": ""}
+            continue
+        data = answer.get("data") or {}
+        found[identity] = {
+            "ok": answer["ok"],
+            "found": _line(answer["found"]),
+            "needed": _line(answer.get("needed") or ""),
+            "fix": _line(answer.get("fix") or ""),
+            "digest": data.get("digest"),
+            "kind": data.get("kind") or "",
+        }
+    return found
+
+
+def _odd(answer: Mapping, who: str) -> str:
+    """What is wrong with an answer's shape, '' where nothing is."""
+    data = answer.get("data")
+    fits = {
+        "ok": isinstance(answer.get("ok"), bool),
+        "found": isinstance(answer.get("found"), str),
+        "needed": answer.get("needed") is None or isinstance(answer["needed"], str),
+        "fix": answer.get("fix") is None or isinstance(answer["fix"], str),
+        "data": data is None or isinstance(data, Mapping),
+    }
+    if fits["data"] and data:
+        digest, kind = data.get("digest"), data.get("kind")
+        fits["data.digest"] = digest is None or (isinstance(digest, str) and DIGEST.fullmatch(digest) is not None)
+        fits["data.kind"] = kind is None or isinstance(kind, str)
+    wrong = [path for path, good in fits.items() if not good]
+    return f"{who} gave an answer that is none: {wrong[0]} is not what it should be" if wrong else ""
+
+
+def _line(text: str) -> str:
+    """Text from a host in one line that no terminal obeys."""
+    printable = "".join(letter if letter.isprintable() else " " for letter in text[:2000])
+    return " ".join(printable.split())[:LONGEST]
+
+
+def _refuse(plan: dict[str, Any], request: dict[str, Any], answer: dict[str, Any]) -> None:
+    plan["ok"] = False
+    plan.setdefault("errors", []).append(
+        {
+            "rule": RULE + request["kind"],
+            "found": answer["found"],
+            "needed": answer["needed"] or _words(request),
+            "where": request.get("wish") or WISH.get(request["kind"]),
+            "fix": answer["fix"] or None,
+        }
+    )
+
+
+def _warn(plan: dict[str, Any], request: dict[str, Any], host: str, answer: dict[str, Any]) -> None:
+    plan.setdefault("warnings", []).append(
+        {
+            "rule": RULE + request["kind"],
+            "message": f"{host} did not get {_words(request)}, and this host goes the same way: {answer['found']}",
+            "fix": answer["fix"] or f"See what differs on {host}.",
+        }
+    )
 
 
 def _open(plan: dict[str, Any]) -> bool:
@@ -96,8 +216,8 @@ def _open(plan: dict[str, Any]) -> bool:
     )
 
 
-def _identity(request: dict[str, Any]) -> str:
-    rest = {key: value for key, value in request.items() if key not in ("kind", "id", "hosts")}
+def _identity(request: dict[str, Any], access: int) -> str:
+    rest = {key: value for key, value in request.items() if key != "kind"} | {"access": access}
     return request["kind"] + " " + json.dumps(rest, sort_keys=True)
 
 
@@ -125,6 +245,7 @@ def _of_host(plan: dict[str, Any], machine: dict[str, Any]) -> list[dict[str, An
                 "digest": args.get("digest") or None,
                 "arch": arch,
                 "mirrors": engine.get("registry_mirrors") or [],
+                "insecure": machine.get("insecure") or [],
             }
         )
     if steps.get("nvidia_container_toolkit", {"install": False}).get("install", True):
@@ -213,16 +334,19 @@ def mirrored(url: str, mirror: str) -> str:
     return f"{mirror.rstrip('/')}/{url.split('://', 1)[-1].partition('/')[2]}" if mirror and url else url
 
 
-def _fill(plan: dict[str, Any], request: dict[str, Any], data: dict[str, Any]) -> None:
-    """Write a resolved digest wherever the plan names the image. Keys stay: they say what was wanted, not found."""
-    digest = data.get("digest")
-    if request["kind"] != "registry_manifest" or not digest:
+def _fill(plan: dict[str, Any], digest: str, confirm: bool = False) -> None:
+    """Write a tag's digest wherever the plan names the image; a given digest stays. Keys say what was wanted, and stay.
+
+    `confirm`: another host found it out, so this one asks for itself before it pulls.
+    """
+    args = plan["steps"]["container_image"]["args"]
+    if args.get("digest"):
         return
-    steps = plan["steps"]
-    before = steps["container_image"]["args"].get("digest")
-    steps["container_image"]["args"]["digest"] = digest
+    args["digest"] = digest
+    if confirm:
+        args["confirm_digest"] = True
     if plan.get("image"):
         plan["image"]["digest"] = digest
-    container = (steps.get("training_container") or {}).get("args")
-    if container and not before and "@" not in str(container.get("image", "")):
+    container = (plan["steps"].get("training_container") or {}).get("args")
+    if container and "@" not in str(container.get("image", "")):
         container["image"] = f"{container['image']}@{digest}"

@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from tests.unit.catalog.registry_server import Registry
+
 DOCKER = (
     "vllm024.latest: Pulling from verlai/verl\r\n"
     "\x1b[1A\x1b[2K\r8f14c3f9a2b1: Pulling fs layer \r\x1b[1B\x1b[1A\x1b[2K\r9aa0c3f9a2b1: Waiting \r\x1b[1B"
@@ -125,6 +127,23 @@ def test_it_is_pulled_by_digest_tagged_and_verified(module, fake, tmp_path):
     answer = module("verl_image", {**ARGS, "job_dir": str(tmp_path / "jobs")})
     assert answer["changed"], answer
     assert len(docker.called("pull")) == 1
+
+
+def test_another_hosts_digest_is_asked_for_from_here_before_anything_is_done(module, fake):
+    """An image with that digest may be here already, under any name: that isn't enough."""
+    docker = fake("docker").says(["images"], out=f"{DIGEST} sha256:1\n").says(["tag"])
+    docker.says(["image", "inspect", "sha256:1"], out=IMAGE)
+    with Registry(auth=None) as server:
+        right = server.add("verlai/verl:x")
+        args = {**ARGS, "pull_ref": f"{server.base}/verlai/verl:x", "confirm_digest": True}
+        answer = module("verl_image", args)
+        assert answer["failed"] and right in answer["msg"] and DIGEST in answer["msg"]
+        assert "verl_image=" in answer["fix"]
+        assert docker.called("tag") == docker.called("pull") == []
+        docker.says(["image", "inspect", "verlai/verl:x"], out=[{"Id": "sha256:1", "RepoDigests": [f"v@{right}"]}])
+        assert module("verl_image", {**args, "digest": right})["image"]["digest"] == right
+    gone = module("verl_image", args)
+    assert gone["failed"] and "can't be asked" in gone["msg"]
 
 
 def test_an_image_that_does_not_match_afterwards_fails(module, fake, tmp_path):

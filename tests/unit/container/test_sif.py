@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.catalog.registry_server import Registry
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 DIGEST = "sha256:" + "a" * 64
@@ -136,3 +138,13 @@ def test_a_play_pulls_in_the_background_and_waits_for_the_answer(sif):
     assert done.returncode == 0 and "CHANGED" in done.stdout, done.stdout + done.stderr
     assert sif.file.read_text() == "image\n"
     assert list((sif.file.parents[2] / "jobs").iterdir()) == []
+
+
+def test_another_hosts_digest_is_asked_for_from_here(sif):
+    with Registry(auth=None) as server:
+        right = server.add("verlai/verl:x")
+        args = {"pull_ref": f"{server.base}/verlai/verl:x", "confirm_digest": True}
+        answer = sif(**args)
+        assert answer["failed"] and right in answer["msg"] and "verl_image=" in answer["fix"]
+        assert sif.calls() == []
+        assert sif(**args, **{"digest": right})["changed"]

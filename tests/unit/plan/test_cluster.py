@@ -108,7 +108,7 @@ def test_a_digest_that_preflight_finds_to_differ_is_refused_too():
     fleet = fleet_of(three())
     for name in NAMES:
         fleet["hosts"][name]["image"]["digest"] = "sha256:" + ("a" if name != "gpu-3" else "b") * 64
-    fleet["preflight"] = [{"host": "gpu-1", "requests": []}]
+    fleet["preflight"] = [{"host": "gpu-1", "controller": False, "requests": [], "hosts": {}}]
     fleet = preflight.apply_answers(fleet, {"answers": []})
     assert [fleet["hosts"][name]["ok"] for name in NAMES] == [True, True, False]
     assert "sha256:" + "b" * 64 in fleet["hosts"]["gpu-3"]["errors"][0]["found"]
