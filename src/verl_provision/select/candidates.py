@@ -1,6 +1,6 @@
 """What could be chosen: every image with every release it serves, and the source environment of every release."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from verl_provision import versions
 from verl_provision.catalog import references
@@ -120,17 +120,13 @@ def wheel_codes(
 
 
 def wanted_image(preferences: Preferences, catalog: Catalog) -> Image | None:
-    """The catalog's image that `verl_image` names: by id, by reference, or by tag."""
+    """The catalog's image that `verl_image` names: by id, by reference, or by tag; with the digest that it gives."""
     if preferences.image is None:
         return None
-    wanted = references.plain(preferences.image)
+    wanted, _at, digest = preferences.image.partition("@")
     for image in catalog.images:
-        if (
-            preferences.image == image.id
-            or wanted == references.plain(image.ref)
-            or preferences.image == references.tag(image.ref)
-        ):
-            return image
+        if wanted in (image.id, references.tag(image.ref)) or references.plain(wanted) == references.plain(image.ref):
+            return replace(image, digest=digest) if digest else image
     return None
 
 

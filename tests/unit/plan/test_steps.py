@@ -725,3 +725,23 @@ def test_another_engines_image_and_container_do_not_count():
     settled = settle(facts, plan(facts, backend="podman"))
     assert plan(settled, backend="podman")["steps"] == {}
     assert {"container_image", "training_container"} <= set(plan(settled, backend="docker")["steps"])
+
+
+PIN = "sha256:" + "3" * 64
+
+
+@pytest.mark.parametrize("name", ["vllm024", "verlai/verl:vllm024.latest", "docker.io/verlai/verl:vllm024.latest"])
+def test_a_digest_that_verl_image_gives_is_what_is_planned(name):
+    planned = plan(machine(), image=f"{name}@{PIN}", driver_policy="minor")
+    validate(planned)
+    assert planned["ok"], planned["errors"]
+    assert planned["image"]["digest"] == planned["steps"]["container_image"]["args"]["digest"] == PIN
+    assert planned["steps"]["training_container"]["args"]["image"] == f"verlai/verl:vllm024.latest@{PIN}"
+    without = plan(machine(), image=name, driver_policy="minor")
+    assert planned["verification"]["key"] != without["verification"]["key"], "a pass holds for the image that passed"
+
+
+def test_another_digest_of_the_same_tag_on_the_host_is_not_what_was_asked_for():
+    local = {"refs": ["verlai/verl:vllm024.latest"], "digests": [f"verlai/verl@sha256:{'4' * 64}"]}
+    facts = machine(images=[{"engine": "docker", "id": "i", "size_mb": 1, **local}])
+    assert "container_image" in plan(facts, image=f"vllm024@{PIN}", driver_policy="minor")["steps"]
