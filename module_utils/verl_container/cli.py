@@ -43,7 +43,7 @@ def which(name):
     return shutil.which(name, path=environment()["PATH"])
 
 
-def run(argv, timeout=60, env=None, cwd=None, stdin=None):
+def run(argv, timeout=60, env=None, cwd=None, stdin=None, pass_fds=()):
     """Run a command without a shell. Returns (rc, stdout, stderr); 124 = ran out of time, 127 = not there."""
     try:
         done = subprocess.run(
@@ -55,6 +55,7 @@ def run(argv, timeout=60, env=None, cwd=None, stdin=None):
             timeout=timeout,
             env=environment(env),
             cwd=cwd,
+            pass_fds=pass_fds,
         )
     except FileNotFoundError:
         return 127, "", "{0} is not installed".format(argv[0])

@@ -27,6 +27,8 @@ def write(path, data):
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             json.dump(data, stream, sort_keys=True)
             stream.write("\n")
+            stream.flush()
+            os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
