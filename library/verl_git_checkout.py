@@ -11,10 +11,10 @@ version_added: "0.1.0"
 author: verl-provision authors (@verl-provision)
 description:
   - Fetches one tag or commit without its history and checks it out.
-  - Killed at any moment, the next run goes on. What is about to be done is noted in C(.git) first, so that locks, half a
-    repository and half a tree are known as this module's own, and mended.
-  - Refuses to overwrite work - changed tracked files, untracked ones in the way, commits that the remote does not have, a
-    folder with other content.
+  - Killed at any moment, the next run goes on. What is about to be done is noted in C(.git) first, so that locks,
+    half a repository and half a tree are known as this module's own, and mended.
+  - Refuses to overwrite work - changed tracked files, untracked ones in the way, commits that the remote does not
+    have, a folder with other content.
 options:
   repo:
     description: The remote repository.
@@ -74,6 +74,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.verl_access import proxy
 from ansible.module_utils.verl_container import cli, stamp
+from ansible.module_utils.verl_source.files import tail
 
 MARK = "verl-provision.json"  # in .git: what this module checked out last, and what it has begun
 HELD = "verl-provision.held"  # in .git: held by a run, and by every git that it started
@@ -86,10 +87,10 @@ OPTIONS = ("gc.auto=0", "maintenance.auto=false", "core.fsmonitor=false", "core.
 class Checkout:
     """The working tree.
 
-    Before anything that a kill could leave half done, `begun` is noted in .git: `before`, the commit that was there, and
-    later `commit`, the one that comes. Where a run finds such a note, locks and scratch files are ours, and so is each
-    file that is as in one of the two commits, is missing, or holds the beginning of what is to come. Everything else is
-    somebody's work, and stays.
+    Before anything that a kill could leave half done, `begun` is noted in .git: `before`, the commit that was there,
+    and later `commit`, the one that comes. Where a run finds such a note, locks and scratch files are ours, and so is
+    each file that is as in one of the two commits, is missing, or holds the beginning of what is to come. Everything
+    else is somebody's work, and stays.
     """
 
     def __init__(self, module):
@@ -176,7 +177,7 @@ class Checkout:
         """Remove the locks and scratch files of a git that was killed."""
         if git_runs_in(self.path):
             raise cli.CliError(
-                "A run was interrupted in {0}, and now a git command of somebody else is at work there.".format(self.path),
+                "A run was interrupted in {0}, and now somebody's git is at work there.".format(self.path),
                 fix="run again when it has ended",
             )
         for folder, _folders, names in os.walk(self.git_dir):
@@ -298,7 +299,7 @@ class Checkout:
                 "{0} of {1} is commit {2}, needed is {3}; nothing was checked out.".format(
                     version, repo, commit, self.want["commit"]
                 ),
-                fix="git ls-remote --tags {0}; set verl_mirror_git to a mirror that has the release as it is".format(repo),
+                fix="set verl_mirror_git to a mirror that has the release; git ls-remote --tags {0}".format(repo),
             )
         if not is_hash:
             self.must("update-ref", "refs/tags/" + version, self.must("rev-parse", "FETCH_HEAD"))
@@ -329,7 +330,7 @@ class Checkout:
                     os.fsync(handle.fileno())
 
     def finish(self, begun):
-        """End what an interrupted run began. Returns the commit whose files the tree holds, None where it isn't known."""
+        """End what an interrupted run began. Returns the commit whose files the tree holds, None where unknown."""
         self.clear()
         if self.commit("HEAD") is None:
             self.init()
@@ -447,14 +448,10 @@ def own_refs(git_dir, known):
         path = os.path.join(git_dir, folder)
         found.update([folder] if os.path.isfile(path) else [])
         found.update(folder + "/" + name for _folder, _folders, names in os.walk(path) for name in names)
-    lines = {}
-    for name in ("packed-refs", "HEAD"):
-        with contextlib.suppress(OSError), open(os.path.join(git_dir, name), encoding="utf-8", errors="replace") as file:
-            lines[name] = file.read().splitlines()
-    for line in lines.get("packed-refs", []):
+    for line in tail(os.path.join(git_dir, "packed-refs"), 1 << 20).splitlines():
         ref = line.partition(" ")[2]
         found.update([ref] if ref.startswith(("refs/heads/", "refs/stash")) else [])
-    head = "".join(lines.get("HEAD", [])[:1])
+    head = tail(os.path.join(git_dir, "HEAD")).strip()
     return found | ({"commit " + head} if HASH.match(head) and head not in known else set())
 
 

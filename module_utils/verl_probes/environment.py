@@ -91,13 +91,18 @@ def checkout(host):
     if not os.path.exists(os.path.join(real, ".git")):
         return None
     facts = {"path": path, "commit": None, "tag": None, "dirty": None}
+    if re.search(r'"begun": \{[^}]*"commit": "', host.read(os.path.join(real, ".git/verl-provision.json")) or ""):
+        # What lies there is of two commits; the step verl_checkout ends what it began, and refuses what isn't its own.
+        host.note("verl_checkout", "a run was interrupted in %s" % path)
+        return facts
     git = host.which("git")
     if git is None:
         host.note("verl_checkout", "git is not on PATH: the commit of %s is unknown" % path)
         return facts
     # The checkout is used as root from inside the container too: whoever owns its files, it is read only.
     base = [git, "-c", "safe.directory=*", "-C", real]
-    status = host.run(base + ["status", "--porcelain=v2", "--branch", "--untracked-files=no"])
+    here = {"GIT_CEILING_DIRECTORIES": os.path.dirname(real)}  # a broken one isn't answered for by one around it
+    status = host.run(base + ["status", "--porcelain=v2", "--branch", "--untracked-files=no"], env=here)
     if not status.ok:
         host.note("verl_checkout", status.message())
         return facts
@@ -105,7 +110,7 @@ def checkout(host):
     commit = next((line.split()[2] for line in lines if line.startswith("# branch.oid ")), None)
     facts["commit"] = commit if commit and commit != "(initial)" else None
     facts["dirty"] = any(line and not line.startswith("#") for line in lines)
-    tags = host.run(base + ["tag", "--points-at", "HEAD"])
+    tags = host.run(base + ["tag", "--points-at", "HEAD"], env=here)
     facts["tag"] = (tags.stdout.split() or [None])[0] if tags.ok else None
     return facts
 

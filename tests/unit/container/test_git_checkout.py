@@ -121,6 +121,32 @@ def test_an_interrupted_checkout_goes_on(checkout, remote, tmp_path):
     assert checkout("v1")["commit"] == remote.commits["v1"]
 
 
+def test_a_tag_that_is_another_commit_than_needed_is_refused(checkout, remote, tmp_path):
+    answer = checkout("v1", commit=remote.commits["v2"])
+    assert f"is commit {remote.commits['v1']}, needed is {remote.commits['v2']}" in answer["msg"]
+    assert not (tmp_path / "src/version").exists()
+    assert checkout("v2", commit=remote.commits["v2"])["commit"] == remote.commits["v2"]
+    remote.git("tag", "-f", "v2", "v1")
+    assert not checkout("v2", commit=remote.commits["v2"])["changed"]
+
+
+def test_a_whole_clone_of_somebody_stays_whole_and_keeps_its_remote(checkout, remote, tmp_path):
+    remote.git("clone", "-q", remote.url, str(tmp_path / "src"))
+    remote.release("v3")
+    assert not checkout("v3", repo=f"{remote.path}/.git")["failed"]
+    assert remote.git("rev-list", "--count", "HEAD", cwd=tmp_path / "src") == "3"
+    assert remote.git("remote", "get-url", "origin", cwd=tmp_path / "src") == remote.url
+
+
+def test_a_broken_checkout_is_not_taken_for_the_repository_around_it(checkout, remote, tmp_path):
+    remote.git("init", "-q", cwd=tmp_path)
+    remote.git("commit", "-q", "--allow-empty", "-m", "home", cwd=tmp_path)
+    before = remote.git("rev-parse", "HEAD", cwd=tmp_path)
+    (tmp_path / "src/.git").mkdir(parents=True)
+    assert not checkout("v1")["failed"]
+    assert remote.git("rev-parse", "HEAD", cwd=tmp_path) == before
+
+
 def test_a_missing_tag_is_said(checkout, remote):
     answer = checkout("v3")
     assert "v3 can't be fetched" in answer["msg"]

@@ -100,7 +100,7 @@ def content(tree):
 
 
 def lies_as(src, remote, version):  # noqa: F811
-    """Complain where the tree isn't the version, or git finds anything wrong with it, or something of ours lies about."""
+    """Complain where the tree isn't the version, or git finds anything wrong, or something of ours lies about."""
     assert remote.git("rev-parse", "HEAD", cwd=src) == remote.commits[version]
     assert remote.git("status", "--porcelain", "--untracked-files=no", cwd=src) == ""
     assert remote.git("fsck", "--full", "--no-dangling", cwd=src) == ""
@@ -229,7 +229,9 @@ def damage(remote, git_dir, what):  # noqa: F811
     (git_dir / what).write_bytes((git_dir / what).read_bytes()[:7])
 
 
-@pytest.mark.parametrize("what", ["HEAD", "index", "config", "refs/tags/v4", "v4", "v4:file05", "shallow", "everything"])
+@pytest.mark.parametrize(
+    "what", ["HEAD", "index", "config", "refs/tags/v4", "v4", "v4:file05", "shallow", "everything"]
+)
 def test_a_repository_that_a_kill_left_broken_is_made_anew(halfway, checkout, releases, what):  # noqa: F811
     damage(releases, halfway / ".git", what)
     answer = checkout("v4")

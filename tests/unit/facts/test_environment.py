@@ -1,6 +1,7 @@
 """Managers, our environment, our checkout, stamps."""
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -84,6 +85,16 @@ def test_checkout(host):
     with open(os.path.join(path, "setup.py"), "w") as handle:
         handle.write("2\n")
     assert environment.checkout(host)["dirty"] is True
+    with open(os.path.join(path, ".git/verl-provision.json"), "w") as handle:
+        json.dump({"begun": {"before": found["commit"], "commit": "1" * 40}, "commit": found["commit"]}, handle)
+    assert environment.checkout(host) == {"path": path, "commit": None, "tag": None, "dirty": None}
+
+
+def test_a_broken_checkout_is_not_taken_for_the_repository_around_it(host):
+    home = os.path.dirname(host.prefix)
+    os.makedirs(os.path.join(host.prefix, "src/.git"))
+    subprocess.run(["git", "init", "-q", home], check=True)
+    assert environment.checkout(host)["dirty"] is None
 
 
 def test_stamps(host):
