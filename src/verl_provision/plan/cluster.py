@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from verl_provision import addresses as ip
 from verl_provision import versions
 from verl_provision.decide.junk import mapping, text, texts
 from verl_provision.plan import steps, verification
@@ -34,7 +35,7 @@ def add(
         name=head,
         head=head,
         members=tuple(members),
-        addresses=known | {name: address for name, address in addresses.items() if name not in nodes},
+        addresses=known | {name: ip.parse(address) for name, address in addresses.items() if name not in nodes},
         nodes=tuple(expected(name, node) for name, node in nodes.items() if name in fleet["hosts"]),
         busy=tuple(name for name, node in nodes.items() if node.host.ray_busy),
         head_state_dir=nodes[head].context.state_dir if head in nodes else None,
@@ -71,6 +72,7 @@ def compared(node: Planned) -> dict[str, Any]:
     """What is compared between nodes, as plain data."""
     host, decision, told = node.host, node.decision, node.context
     image, release, checkout = decision.candidate.image, decision.candidate.release, host.checkout or {}
+    address = ray_cluster.address(host, told)
     deferred = {item["step"] for item in node.notes.deferred}
     ours = node.arguments("verl_checkout")
     wanted = str(ours["version"] if ours else release.version)
@@ -82,6 +84,7 @@ def compared(node: Planned) -> dict[str, Any]:
         "commit": None if told.has_work("verl_checkout") else text(checkout.get("commit")),
         "python": None,
         "ray": None,
+        "family": address and ip.family(address),
     }
     if decision.backend != "source":
         return found
@@ -113,12 +116,13 @@ def local_digest(node: Planned, ref: str) -> str | None:
 
 FACETS = (
     ("backend", "backend"), ("ref", "image"), ("digest", "image"), ("verl", "verl at"), ("commit", "verl at commit"),
-    ("python", "Python"), ("ray", "Ray"),
+    ("python", "Python"), ("ray", "Ray"), ("family", "an address of"),
 )  # fmt: skip
 FIX = "Set verl_image and verl_version for the group cluster to what all its hosts can have."
 FIXES = {
     "backend": "Set verl_backend for the group cluster: containers and source environments don't mix in one.",
     "python": "Set source_environment_python or verl_source_manager so that all have it, and remove ~/verl/env there.",
+    "family": ray_cluster.ONE_FAMILY,
     "ray": "Remove ~/verl/env and run again; source_environment_constraints keeps Ray at one version everywhere.",
 }
 

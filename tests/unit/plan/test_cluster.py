@@ -170,6 +170,64 @@ def test_a_worker_without_any_word_of_the_head_is_refused():
     assert "gpu-1" in error["found"]
 
 
+def with_addresses(*addresses, **changes):
+    machines = three(**changes)
+    for name, address in zip(NAMES, addresses, strict=True):
+        machines[name]["network"]["address"] = address
+    return machines
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "192.0.2.66 } ; flush ruleset ; table inet x { set y { type ipv4_addr ; elements = { 192.0.2.66",
+        "192.0.2.3\n", "192.0.2.3/0", "0.0.0.0", "224.0.0.1", "::", "fe80::1", "fd00::1%eth0", "gpu-3", "192.0.2", "-x",
+    ],
+)  # fmt: skip
+def test_what_is_no_address_is_refused_on_that_host_and_reaches_no_other(address):
+    fleet = fleet_of(with_addresses("192.0.2.1", "192.0.2.2", address))
+    (error,) = fleet["hosts"]["gpu-3"]["errors"]
+    assert (error["rule"], error["found"]) == ("cluster_address", f"{address!r}, which is no address")
+    assert "ray_cluster_address" in error["fix"]
+    for name in ("gpu-1", "gpu-2"):
+        assert steps(fleet)[name]["args"]["members"] == {"gpu-1": "192.0.2.1", "gpu-2": "192.0.2.2"}
+        assert fleet["hosts"][name]["ok"]
+
+
+def test_what_a_host_outside_the_run_says_is_parsed_too():
+    machines = {"gpu-1": facts_of(1)}
+    hostile = "192.0.2.2 }; flush ruleset"
+    assert steps(fleet_of(machines, addresses={"gpu-2": hostile, "gpu-3": "FD00::3"}))["gpu-1"]["args"]["members"] == {
+        "gpu-1": "192.0.2.1",
+        "gpu-3": "fd00::3",
+    }
+    (error,) = fleet_of({"gpu-2": facts_of(2)}, addresses={"gpu-1": hostile})["hosts"]["gpu-2"]["errors"]
+    assert error["rule"] == "cluster_head"
+
+
+def test_nodes_with_ipv6_alone_make_a_cluster():
+    planned = steps(fleet_of(with_addresses("FD00:0::11", "fd00::12", "fd00::13")))
+    assert planned["gpu-2"]["args"]["head_address"] == "fd00::11"
+    assert planned["gpu-3"]["args"]["members"] == {"gpu-1": "fd00::11", "gpu-2": "fd00::12", "gpu-3": "fd00::13"}
+
+
+def test_nodes_of_two_families_are_refused_by_name_and_nothing_starts():
+    fleet = fleet_of(with_addresses("192.0.2.1", "192.0.2.2", "fd00::13"))
+    error = fleet["hosts"]["gpu-3"]["errors"][0]
+    assert "fd00::13" in error["found"]
+    assert "192.0.2.1" in error["found"]
+    assert "one family" in error["needed"]
+    assert set(steps(fleet).values()) == {None}
+    assert "gpu-3 has an address of IPv6, the others IPv4" in fleet["hosts"]["gpu-1"]["deferred"][-1]["because"]
+
+
+def test_a_host_does_not_say_which_file_is_read_on_the_head(healthy):
+    machines = {"gpu-2": copy.deepcopy(healthy["gpu-2"])}
+    stamp = machines["gpu-2"]["stamps"]["ray_cluster"]
+    stamp |= {"head_token": "/root/.ssh/id_ed25519", "key": "another"}
+    assert steps(fleet_of(machines))["gpu-2"]["args"]["head_token"] == "~/.local/state/verl-provision/ray/token"
+
+
 def test_a_node_leaves_once_it_is_idle(healthy):
     machines = copy.deepcopy(healthy)
     group = {"head": "gpu-1", "members": ["gpu-1", "gpu-2"], "leaving": ["gpu-3"]}

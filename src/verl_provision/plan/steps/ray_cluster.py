@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from verl_provision import addresses as ip
 from verl_provision import versions
 from verl_provision.decide.junk import mapping, text, whole
 from verl_provision.facts import Host
@@ -23,6 +24,7 @@ SHARE = 30  # of the host's memory: what Ray gives its object store, and the rol
 STORE_MAX_MB = 190_000  # Ray's own limit, 200 GB
 STORE_MIN_MB = 100  # Ray refuses less than 75
 RESTART = "ray_restart"
+ONE_FAMILY = "Set ray_cluster_address on every node to an address of the same family."
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,14 @@ def join(host: Host, request: Wishes, decision: Decision, context: Context) -> S
     """Plan the step of a node that is to be in the cluster."""
     place, state = context.cluster, state_file(host)
     before = mapping(state.get("members"))
-    addresses = {name: place.addresses.get(name) or text(before.get(name)) for name in place.members}
+    # Of a node that doesn't answer, this host's own earlier run knows the address.
+    addresses = {name: place.addresses.get(name) or ip.parse(before.get(name)) for name in place.members}
     notes = problems(host, request, decision, context, addresses.get(place.head))
     notes += unguarded(host, decision, context)
     args = arguments(host, request, decision, context, addresses)
-    step = Step(args, step_key(NAME, {**args, "node": args["node_key"]}), notes=notes)
+    # What is read on the head is never what another host says of it; a path noted earlier only stays part of the hash.
+    noted = {} if place.head_state_dir else {"head_token": text(state.get("head_token"))}
+    step = Step(args, step_key(NAME, {**args, **noted, "node": args["node_key"]}), notes=notes)
     if notes.errors:
         return step
     there = host.ray_up and host.ray_running
@@ -89,8 +94,8 @@ def leave(host: Host, request: Wishes, decision: Decision, context: Context) -> 
         state="absent",
         backend=decision.backend,
         name=request.ray_container,
-        address=text(state.get("address")) or host.address or "",
-        head_address=text(state.get("head_address")) or "",
+        address=ip.parse(state.get("address")) or ip.parse(host.address) or "",
+        head_address=ip.parse(state.get("head_address")) or "",
         prefix=context.prefix,
         firewall=host.rights,
         become=context.become,
@@ -129,9 +134,7 @@ def arguments(
         volumes=container.get("volumes", []),
         head=place.head,
         head_address=addresses.get(place.head),
-        head_token=f"{place.head_state_dir}/ray/token"
-        if place.head_state_dir
-        else text(state_file(host).get("head_token")),
+        head_token=f"{place.head_state_dir or request.state_dir}/ray/token",
         address=address(host, context),
         interface=host.interface or "",
         num_gpus=gpus(host, context),
@@ -167,8 +170,8 @@ def state_file(host: Host) -> dict[str, Any]:
 
 
 def address(host: Host, context: Context) -> str | None:
-    """Under which the other nodes reach this one."""
-    return text(context.settings.get(NAME, {}).get("address")) or host.address
+    """Under which the other nodes reach this one; None where there's none, or what is said isn't one."""
+    return ip.parse(context.settings.get(NAME, {}).get("address") or host.address)
 
 
 def gpus(host: Host, context: Context) -> int:
@@ -192,14 +195,20 @@ def problems(host: Host, request: Wishes, decision: Decision, context: Context, 
         found.append(problem("cluster_backend", f"backend {backend}", needed, fix))
     found += earlier_backend(host, request, backend)
     found += user_service(host) if backend == "source" else []
-    if not address(host, context):
-        needed = "the address under which the other nodes reach this one"
-        fix = "Set ray_cluster_address for this host."
-        found.append(problem("cluster_address", "no default route, so no address", needed, fix))
+    own = address(host, context)
+    if not own:
+        given = context.settings.get(NAME, {}).get("address") or host.address
+        said = f"{given!r}, which is no address" if given else "no default route, so no address"
+        needed = f"the address under which the other nodes reach this one: {ip.NEEDED}"
+        found.append(problem("cluster_address", said, needed, "Set ray_cluster_address for this host."))
     if not head_address:
         said = f"no address of the head {place.head}: it did not answer, and no earlier run left its address here"
         fix = f"Mend {place.head}, or set ray_cluster_address for it."
         found.append(problem("cluster_head", said, "the head's address", fix))
+    elif own and ip.family(own) != ip.family(head_address):
+        said = f"{own}, and the head {place.head} has {head_address}"
+        needed = "addresses of one family, IPv4 or IPv6: Ray has one per node"
+        found.append(problem("cluster_address", said, needed, ONE_FAMILY))
     return Notes(errors=tuple(found))
 
 
