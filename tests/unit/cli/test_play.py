@@ -1,8 +1,15 @@
 """The play commands: exit statuses that a script can tell apart."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+import yaml
+from ansible.errors import AnsibleFilterError
+
+from filter_plugins.verl_hosts import verl_hosts
 from verl_provision.cli import main
+
+PLAYBOOKS = Path(__file__).resolve().parents[3] / "playbooks"
 
 
 def test_bad_usage_is_2(capsys):
@@ -18,3 +25,46 @@ def test_bad_usage_is_2(capsys):
 def test_a_refused_wish_is_1_and_names_the_wish(capfd):
     assert main(["plan", "--want", "verl_engne=vllm"]) == 1
     assert "Did you mean `verl_engine`?" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (["plan"], 2),
+        (["plan", "--detailed-exitcode"], 1),
+        (["up"], 2),
+        (["up", "--check", "--diff"], 2),
+        (["verify"], 2),
+    ],
+)
+def test_no_hosts_is_not_success(command, status, tmp_path, capfd):
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text("all: {hosts: {}}\n")
+    assert main([*command, "-i", str(inventory)]) == status
+    assert "the inventory has no hosts" in capfd.readouterr().out
+
+
+def test_a_limit_that_matches_nobody_is_not_success(capfd):
+    assert main(["plan", "--limit", "nobody*"]) == 2
+    assert main(["plan", "--limit", "nobody*", "--detailed-exitcode"]) == 1
+    assert "no hosts to target" in capfd.readouterr().out
+
+
+def first_play(playbook):
+    """The first play of a playbook, through what it imports."""
+    play = yaml.safe_load(playbook.read_text())[0]
+    imported = play.get("import_playbook") or play.get("ansible.builtin.import_playbook")
+    return first_play(playbook.parent / imported) if imported else play
+
+
+def test_every_playbook_of_an_operator_asks_for_hosts_first():
+    verbs = {"cluster", "mirror", "plan", "pull", "site", "verify"}
+    for verb in verbs:
+        assert "| verl_hosts" in first_play(PLAYBOOKS / f"{verb}.yml")["hosts"], verb
+    assert verbs <= {path.stem for path in PLAYBOOKS.glob("*.yml")}
+
+
+def test_before_an_inventory_is_read_all_hosts_is_the_pattern():
+    assert verl_hosts({}) == verl_hosts({"all": ["gpu-1"], "ungrouped": []}) == "all"
+    with pytest.raises(AnsibleFilterError, match="no hosts"):
+        verl_hosts({"all": [], "ungrouped": []})
