@@ -15,7 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from verl_provision import catalog, handmade, wishes
+from verl_provision import catalog, handmade, variables
 from verl_provision import fleet as runs
 from verl_provision.plain import to_plain
 from verl_provision.plan.fleet import plan_fleet
@@ -29,7 +29,7 @@ LIMIT_SECONDS = 5.0
 def fleet(count: int, world: dict[str, Any]) -> dict[str, Any]:
     """`count` hosts: {name: {facts, wishes, settings}}."""
     draw = random.Random(20261124)
-    wanted = [wishes.parse(raw)[0] for raw in WISHES]
+    wanted = [variables.parse(raw).values for raw in WISHES]
     models: dict[Any, dict[str, Any]] = {}
     hosts = {}
     for number in range(count):
@@ -98,13 +98,13 @@ def measure(count: int) -> dict[str, Any]:
 
 def edge(hosts: dict[str, Any], pure: float) -> dict[str, float]:
     """CPU seconds that the filters add around the plan: wishes read, values made plain (without templating)."""
-    variables = {name: {**host["wishes"], "__verl_facts": {"facts": host["facts"]}} for name, host in hosts.items()}
+    hostvars = {name: {**host["wishes"], "__verl_facts": {"facts": host["facts"]}} for name, host in hosts.items()}
     about = {"mode": "plan", "started": "2026-11-24T10:00:00Z", "ansible": "-", "limit": None}
     start = time.process_time()
-    run = runs.begin(variables, list(variables), about)
+    run = runs.begin(hostvars, list(hostvars), about)
     begun = time.process_time() - start
     start = time.process_time()
-    runs.plan(variables, to_plain(run))
+    runs.plan(hostvars, to_plain(run))
     return {"edge_begin": begun, "edge_plan": time.process_time() - start - pure}
 
 

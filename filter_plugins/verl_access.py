@@ -14,14 +14,15 @@ version_added: "0.1.0"
 author: verl-provision authors (@verl-provision)
 description:
   - Takes the secrets straight from the inventory at the moment a task needs them.
-  - Neither the run nor the plan has them.
+  - Neither the run nor the plan has them; which of them are given, and the proxy, are in the run
+    (C(__verl_run) on C(localhost), made by the filter C(verl_begin)).
 options:
   _input:
-    description: Ansible's C(hostvars), or any mapping of host name to variables.
+    description: Ansible's C(hostvars).
     type: dict
     required: true
   host:
-    description: The host.
+    description: A host of the run.
     type: str
     required: true
 """
@@ -29,7 +30,7 @@ options:
 EXAMPLES = r"""
 - name: See which proxy a host uses
   ansible.builtin.debug:
-    msg: "{{ ({'gpu-1': {'verl_proxy': 'http://proxy:3128'}} | verl_access('gpu-1')).proxy.url }}"
+    msg: "{{ (hostvars | verl_access(inventory_hostname)).proxy.url | default('none') }}"
 """
 
 RETURN = r"""
@@ -43,7 +44,7 @@ _value:
 
 def verl_access(hostvars, host):
     """Return the host's ways; see DOCUMENTATION."""
-    return access.of(hostvars[host])
+    return access.of(hostvars[host], hostvars["localhost"]["__verl_run"]["hosts"][host])
 
 
 class FilterModule:

@@ -6,27 +6,27 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from verl_provision import secrets, wishes
 from verl_provision.plain import to_plain
 
 TOKEN = "verl_huggingface_token"
-WISHES = ("verl_proxy", "verl_no_proxy", "verl_no_log")
 
 
-def of(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """`{proxy, registry_logins, huggingface_token, no_log}` of a host. It holds secrets: never keep it."""
-    raw = {name: to_plain(variables[name]) for name in (*secrets.names(), *WISHES) if name in variables}
-    wanted, _ = wishes.parse({name: value for name, value in raw.items() if name in WISHES})
-    given, _ = secrets.check(raw)
+def of(variables: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
+    """`{proxy, registry_logins, huggingface_token, no_log}` of a host of the run. It holds secrets: never keep it.
+
+    `variables` are the inventory's, with the secrets' values; `host` is what the run knows of it.
+    """
+    values = host["wishes"]
+    given = {name: to_plain(variables[name]) for name in host["secrets"]}
     proxy = {}
-    if wanted["verl_proxy"]:
-        proxy = {"url": wanted["verl_proxy"].rstrip("/"), "no_proxy": wanted["verl_no_proxy"]}
-        proxy |= raw["verl_proxy_login"] if "verl_proxy_login" in given else {}
+    if values["verl_proxy"]:
+        proxy = {"url": values["verl_proxy"].rstrip("/"), "no_proxy": values["verl_no_proxy"]}
+        proxy |= given.get("verl_proxy_login", {})
     return {
         "proxy": proxy,
-        "registry_logins": raw["verl_registry_logins"] if "verl_registry_logins" in given else {},
-        "huggingface_token": raw[TOKEN] if TOKEN in given else "",
-        "no_log": bool(given) and wanted["verl_no_log"],
+        "registry_logins": given.get("verl_registry_logins", {}),
+        "huggingface_token": given.get(TOKEN, ""),
+        "no_log": bool(given) and values["verl_no_log"],
     }
 
 

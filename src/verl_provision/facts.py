@@ -442,11 +442,11 @@ def _cdi_lacks(toolkit: dict[str, Any], driver: str | None) -> str:
     if "gpu_cdi_specs" not in toolkit:
         return "" if texts(toolkit.get("cdi_specs")) else "there is no CDI specification in /etc/cdi or /var/run/cdi"
     specs = [spec for spec in mappings(toolkit.get("gpu_cdi_specs")) if spec.get("all") is True]
-    if not specs:
-        return "there is no CDI specification of nvidia.com/gpu=all in /etc/cdi or /var/run/cdi"
     folders = {str(spec.get("path")).rpartition("/")[0] for spec in specs}
     first = "/var/run/cdi" if "/var/run/cdi" in folders else "/etc/cdi"
     specs = [spec for spec in specs if str(spec.get("path")).rpartition("/")[0] == first]
+    if not specs:
+        return "there is no CDI specification of nvidia.com/gpu=all in /etc/cdi or /var/run/cdi"
     names = " and ".join(str(spec.get("path")) for spec in specs)
     if len(specs) > 1:
         return f"the CDI specifications {names} both describe nvidia.com/gpu=all, which is a conflict"

@@ -3,17 +3,16 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from verl_provision import __version__, access, catalog, inventory, secrets, settings, wishes
+from verl_provision import __version__, access, catalog, inventory
 from verl_provision.paths import ROOT
 from verl_provision.plain import to_plain
-from verl_provision.plan import cluster, preflight, rolling, steps
+from verl_provision.plan import cluster, preflight, rolling
 from verl_provision.plan import fleet as decide
+from verl_provision.variables import Reader, Request
 
-ROLES = (*steps.STEPS, "nvidia_driver", "verification")
 VERIFICATION = ROOT / "roles/verification/files"
 OUT = ("__verl_failure", "__verl_deferred")  # a host with one of these has left the run
 NO_HOSTS = ["all:!all"]  # a pattern that matches nobody and warns nobody
@@ -33,26 +32,19 @@ def begin(hostvars: Mapping[str, Mapping], hosts: list[str], about: dict[str, An
         **about,
         "hosts": {},
     }
-    overlays: dict[str, list[dict[str, Any]]] = {}
-    others = (*secrets.names(), *settings.variables())
+    reader = Reader()
     for name in hosts:
-        given = collect(hostvars[name])
-        wanted, errors = wishes.parse(given.wished, others)
-        present, misshapen = secrets.check(given.secrets)
-        errors = [*given.errors, *errors, *misshapen]
-        extra = wanted["verl_catalog_extra"]
-        if json.dumps(extra) not in overlays:
-            overlays[json.dumps(extra)] = overlay_errors(extra)
-        errors += overlays[json.dumps(extra)]
+        read = reader.read(hostvars[name])
+        values = dict(read.values)
         if about["mode"] == "verify":
-            wanted["verl_verify_again"] = True
-        if "verl_nnodes" not in given.wished:
-            wanted["verl_nnodes"] = None  # counted below
+            values["verl_verify_again"] = True
+        if "verl_nnodes" not in read.given:
+            values["verl_nnodes"] = None  # counted below
         run["hosts"][name] = {
-            "wishes": wanted,
-            "settings": given.settings,
-            "secrets": present,
-            "wish_errors": errors,
+            "wishes": values,
+            "settings": read.settings,
+            "secrets": list(read.secrets),
+            "wish_errors": list(read.errors),
         }
     for name, errors in inventory.check(hostvars, run["hosts"]).items():
         run["hosts"][name]["wish_errors"] += errors
@@ -67,73 +59,8 @@ def begin(hostvars: Mapping[str, Mapping], hosts: list[str], about: dict[str, An
 
 def outside(variables: Mapping[str, Any]) -> dict[str, Any]:
     """The wishes and settings of a host that `--limit` leaves out; what is wrong with them is for a run with it."""
-    given = collect(variables)
-    return {"wishes": wishes.parse(given.wished)[0], "settings": given.settings, "wish_errors": []}
-
-
-@dataclass(slots=True)
-class Given:
-    """One host's variables, sorted by what they are."""
-
-    wished: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # by role; of secrets only the names
-    secrets: dict[str, Any] = field(default_factory=dict)  # with their values: never kept
-    errors: list[wishes.Error] = field(default_factory=list)
-
-
-def collect(variables: Mapping[str, Any]) -> Given:
-    """Sort one host's variables: wishes and secrets (`verl_*`), settings (`<role>_*`, by role), and what is wrong."""
-    given = Given()
-    for key in sorted(variables):
-        name = str(key)
-        role = settings.role_of(name)
-        near = None if role or name.startswith("verl_") else settings.meant(name)
-        if not (role or near or name.startswith("verl_")) or name.endswith(settings.RESULT):
-            continue
-        try:
-            value = to_plain(variables[key])
-        except Exception as error:  # a template that fails, a vault without its password
-            given.errors.append(unreadable(name, error))
-            continue
-        if near:
-            given.errors.append(settings.misspelt(name, value, near))
-        elif name in secrets.names():
-            given.secrets[name] = value
-        elif role is None:
-            given.wished[name] = value
-        else:
-            value, wrong = settings.read(role, name, value)
-            if wrong:
-                given.errors.append(wrong)
-            elif role in ROLES:
-                given.settings.setdefault(role, {})[name] = settings.public(role, name, value)
-    return given
-
-
-def unreadable(name: str, error: Exception) -> wishes.Error:
-    """A variable whose value can't be worked out."""
-    return {
-        "variable": name,
-        "found": f"a value that can't be worked out: {' '.join(str(error).split())[:300]}",
-        "needed": "a value that is known before any host is looked at",
-        "fix": "Correct it, or give the vault's password (--ask-vault-pass).",
-    }
-
-
-def overlay_errors(extra: list[str]) -> list[dict[str, Any]]:
-    """What is wrong with a host's `verl_catalog_extra`; found before any host is touched."""
-    try:
-        catalog.load(extra=extra)
-    except catalog.CatalogError as error:
-        return [
-            {
-                "variable": "verl_catalog_extra",
-                "found": str(error),
-                "needed": "files that follow catalog/schema/images.json",
-                "fix": "Mend the file; docs/catalog.md shows an entry.",
-            }
-        ]
-    return []
+    read = Reader().read(variables)
+    return {"wishes": read.values, "settings": read.settings, "wish_errors": []}
 
 
 def plan(hostvars: Mapping[str, Mapping], run: dict[str, Any]) -> dict[str, Any]:
@@ -208,9 +135,13 @@ def look_beyond(
 def planned(inputs: dict[str, Any], planners: dict[str, Any] | None = None) -> dict[str, Any]:
     """Plan all hosts that share a catalog at once; hosts with an overlay of their own get theirs."""
     groups: dict[str, dict[str, Any]] = {}
+    requests: dict[str, Request] = {}
     for name, host in inputs.items():
+        said = repr(host["wishes"])
+        if said not in requests:
+            requests[said] = Request.of(host["wishes"])
         extra = [] if host["wish_errors"] else host["wishes"]["verl_catalog_extra"]
-        groups.setdefault(json.dumps(extra), {})[name] = host
+        groups.setdefault(json.dumps(extra), {})[name] = {**host, "request": requests[said]}
     fleet: dict[str, Any] = {"schema_version": decide.SCHEMA_VERSION, "hosts": {}, "decisions": {}, "step_hosts": {}}
     for extra, members in groups.items():
         part = decide.plan_fleet(members, catalog.load(extra=json.loads(extra)), planners)

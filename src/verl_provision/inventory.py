@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from verl_provision.plan import rolling
-from verl_provision.wishes import Error
+from verl_provision.variables import Error
 
 CLUSTER = "cluster"
 # What has to be one and the same on all hosts that train together.

@@ -10,14 +10,13 @@ from tests.property import strategies
 from tests.unit.decide.machines import known, loaded, machine, settle
 from verl_provision import facts as hosts
 from verl_provision import versions
-from verl_provision import wishes as wish_list
 from verl_provision.catalog import model
 from verl_provision.plan.fleet import plan_fleet, plan_host
 from verl_provision.select import decision as decisions
-from verl_provision.select import wanted
 from verl_provision.select.findings import Rejection
 from verl_provision.select.inputs import Preferences, SelectionFacts
 from verl_provision.select.rules import RULES, ask
+from verl_provision.variables import Request, defaults, parse
 
 PATIENT = settings(
     deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -25,7 +24,7 @@ PATIENT = settings(
 
 
 def inputs(facts, wished, here):
-    return SelectionFacts.of(hosts.read(facts, here), here), Preferences.of(wanted.read(wished)[0])
+    return SelectionFacts.of(hosts.read(facts, here), here), Preferences.of(Request.of(parse(wished).values))
 
 
 def decide(facts, wished, catalog=None):
@@ -205,26 +204,26 @@ def test_a_fleet_of_junk_gets_plans(inputs, catalog):
 
 # ---- wishes
 
-NAMES = sorted(wish_list.schema()["properties"])
+NAMES = sorted(defaults())
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.dictionaries(st.sampled_from([*NAMES, "verl_enigne", "verl_", "other"]), strategies.JUNK, max_size=4))
 def test_each_wish_is_valid_or_refused_by_name(raw):
-    values, errors = wish_list.parse(raw)
-    assert set(values) == set(NAMES)
-    for error in errors:
+    parsed = parse(raw)
+    assert set(parsed.values) == set(NAMES)
+    for error in parsed.errors:
         assert error["variable"] in raw
         assert error["found"] and error["needed"] and error["fix"]
-    again, none = wish_list.parse(values)
-    assert none == []
-    assert again == values
+    again = parse(parsed.values)
+    assert again.errors == ()
+    assert again.values == parsed.values
 
 
 @settings(deadline=None, max_examples=200)
 @given(strategies.wishes())
 def test_wishes_as_strings_are_the_same_wishes(wished):
-    values, errors = wish_list.parse(wished)
-    assert errors == []
+    parsed = parse(wished)
+    assert parsed.errors == ()
     spelled = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in wished.items()}
-    assert wish_list.parse(spelled) == (values, [])
+    assert parse(spelled) == parsed

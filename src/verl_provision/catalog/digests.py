@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from verl_provision.catalog.errors import CatalogError, Fault
-from verl_provision.catalog.load import Loader
+from verl_provision.catalog.yaml_file import Loader
 
 START = re.compile(r"^  - id: (\S+)\s*$")
 DIGEST = re.compile(r"^(    digest: )(\S+)(.*)$")

@@ -2,9 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
-
-LONGEST = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +30,3 @@ class CatalogError(Exception):
         self.file, self.item, self.field = first.file, first.item, first.field
         self.found, self.needed, self.fix = first.found, first.needed, first.fix
         super().__init__("\n".join(str(fault) for fault in self.faults))
-
-
-def shown(value: Any) -> str:
-    """A value as a message shows it: short, and on one line."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

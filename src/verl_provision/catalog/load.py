@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from verl_provision.catalog import overlay, patches
-from verl_provision.catalog.errors import CatalogError, Fault, shown
+from verl_provision.catalog.errors import CatalogError, Fault
+from verl_provision.catalog.yaml_file import read
 from verl_provision.paths import CATALOG
+from verl_provision.schemas import shown
 
 # file -> the key its content has in the catalog, or None where the whole file is the value
 FILES = {
@@ -26,16 +26,6 @@ FILES = {
 KEPT = 8  # catalogs in the cache: one run needs one
 
 _cache: dict[tuple, dict[str, Any]] = {}
-
-
-class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """Safe YAML in which a date stays the string that was written."""
-
-
-Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 def load(root: str | os.PathLike | None = None, extra: Any = ()) -> dict[str, Any]:
@@ -65,18 +55,6 @@ def _base(folder: Path) -> dict[str, Any]:
             del _cache[next(iter(_cache))]
         _cache[key] = {name: _file(folder / f"{name}.yml", part) for name, part in FILES.items()}
     return copy.deepcopy(_cache[key])
-
-
-def read(path: Path) -> Any:
-    """The content of one YAML file."""
-    try:
-        return yaml.load(path.read_bytes(), Loader)
-    except OSError as error:
-        raise CatalogError([Fault(str(path), "", "", error.strerror or "nothing", "a file that can be read")]) from None
-    except yaml.YAMLError as error:
-        raise CatalogError([Fault(str(path), "", "", " ".join(str(error).split()), "valid YAML")]) from None
-    except (ValueError, RecursionError) as error:  # such as a number that Python won't read
-        raise CatalogError([Fault(str(path), "", "", str(error), "valid YAML")]) from None
 
 
 def _folder(root: str | os.PathLike | None) -> Path:

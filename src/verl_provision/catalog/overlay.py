@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from verl_provision.catalog import references
-from verl_provision.catalog.errors import CatalogError, Fault, shown
+from verl_provision.catalog.errors import CatalogError, Fault
 from verl_provision.catalog.validate import faults_of
+from verl_provision.schemas import shown
 
 # section of an overlay -> the keys that name an entry, first the one its messages use; images last: they name releases
 NAMES = {"releases": ("version",), "gpus": ("name",), "managers": ("name",), "images": ("id", "ref")}

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from verl_provision import wishes
+from verl_provision import variables
 
 SCRIPT = """\
 # verl-provision: source <(verl-provision completion {shell})
@@ -64,5 +64,5 @@ def script(shell: str, commands: dict[str, argparse.ArgumentParser]) -> str:
 def known(action: argparse.Action) -> list[str]:
     """What may follow an argument, where that is known."""
     if "--want" in action.option_strings:
-        return [f"{name}=" for name in sorted(wishes.parse({})[0])]
+        return [f"{name}=" for name in sorted(variables.defaults())]
     return [str(choice) for choice in action.choices or []]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from verl_provision import catalog as catalogs
-from verl_provision import handmade, wishes
+from verl_provision import handmade, variables
 from verl_provision.catalog import CatalogError
 from verl_provision.plan.fleet import plan_host
 
@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
     """Explain; returns the exit status."""
     try:
         wanted = _wanted(args.want)
-        extra = wishes.parse(wanted)[0]["verl_catalog_extra"]
-        catalog = catalogs.load(extra=extra)
+        parsed = variables.parse(wanted)
+        catalog = catalogs.load(extra=parsed.values["verl_catalog_extra"])
         facts = _facts(args, catalog)
     except _Usage as problem:
         print(f"verl-provision explain: {problem}", file=sys.stderr)

@@ -14,10 +14,9 @@ from verl_provision.plan.steps import Planned
 from verl_provision.plan.steps.container_image import pull_reference
 from verl_provision.plan.steps.step import Notes
 from verl_provision.select import decision as decisions
-from verl_provision.select import wanted
 from verl_provision.select.decision import Decision
 from verl_provision.select.inputs import Preferences, SelectionFacts
-from verl_provision.select.wanted import Wishes
+from verl_provision.variables import Request, parse
 
 SCHEMA_VERSION = 1
 
@@ -27,7 +26,7 @@ class Memory:
     """What one call has worked out already; hosts with the same inputs share it."""
 
     decisions: dict[tuple[SelectionFacts, Preferences], tuple[Decision, str]] = field(default_factory=dict)
-    wishes: dict[str, tuple[Wishes, list[dict[str, Any]]]] = field(default_factory=dict)
+    requests: dict[str, tuple[Request, list[dict[str, Any]]]] = field(default_factory=dict)
 
 
 def plan_host(
@@ -40,15 +39,17 @@ def plan_host(
 
 
 def plan_fleet(inputs: Any, catalog: Any, planned: dict[str, Planned] | None = None) -> dict[str, Any]:
-    """The plans of `{host: {facts, wishes, settings, wish_errors, secrets, head}}`; what was turned down, once each.
+    """The plans of `{host: {facts, request, settings, wish_errors, secrets, head}}`; what was turned down, once each.
 
+    A host without a `request` may have `wishes`, variables that nobody has parsed yet.
     `planned` is filled with the steps of the hosts that fit, by name, for what is decided over several hosts.
     """
     fleet: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "hosts": {}, "decisions": {}, "step_hosts": {}}
     known, memory = _read_catalog(catalog), Memory()
     for name, given in mapping(inputs).items():
         given = mapping(given)
-        plan, decision, steps = _plan(given.get("facts"), given.get("wishes"), known, given, memory)
+        asked = given.get("request", given.get("wishes"))
+        plan, decision, steps = _plan(given.get("facts"), asked, known, given, memory)
         if planned is not None and steps:
             planned[name] = steps
         fleet["hosts"][name] = plan
@@ -91,7 +92,7 @@ def _plan(
 def _plan_or_raise(
     facts: Any, raw_wishes: Any, known: Catalog, given: dict[str, Any], memory: Memory
 ) -> tuple[dict[str, Any], Decision, Planned | None]:
-    wishes, errors = _read_wishes(raw_wishes, memory)
+    wishes, errors = _request(raw_wishes, memory)
     errors = [*items(given.get("wish_errors")), *errors]
     if errors or not isinstance(facts, dict) or not facts:
         decision = Decision(errors=[_wish_error(error) for error in errors] or [no_facts(facts)])
@@ -106,14 +107,18 @@ def _plan_or_raise(
     return _assemble(decision, name, wishes, planned), decision, planned
 
 
-def _read_wishes(raw: Any, memory: Memory) -> tuple[Wishes, list[dict[str, Any]]]:
-    said = repr(raw)
-    if said not in memory.wishes:
-        memory.wishes[said] = wanted.read(raw)
-    return memory.wishes[said]
+def _request(given: Any, memory: Memory) -> tuple[Request, list[dict[str, Any]]]:
+    """The request, parsed here where that wasn't done before, and what is wrong with it."""
+    if isinstance(given, Request):
+        return given, []
+    said = repr(given)
+    if said not in memory.requests:
+        parsed = parse(given if given is not None else {})
+        memory.requests[said] = (Request.of(parsed.values), list(parsed.errors))
+    return memory.requests[said]
 
 
-def _remembered(host: Host, wishes: Wishes, known: Catalog, memory: Memory) -> tuple[Decision, str]:
+def _remembered(host: Host, wishes: Request, known: Catalog, memory: Memory) -> tuple[Decision, str]:
     key = (SelectionFacts.of(host, known), Preferences.of(wishes))
     found = memory.decisions.get(key)
     if found is None:
@@ -145,7 +150,7 @@ def _wish_error(error: Any) -> dict[str, Any]:
     }
 
 
-def _assemble(decision: Decision, name: str, wishes: Wishes | None, planned: Planned | None) -> dict[str, Any]:
+def _assemble(decision: Decision, name: str, wishes: Request | None, planned: Planned | None) -> dict[str, Any]:
     """The plan as plain data; complete whether or not anything fits."""
     notes = planned.notes if planned else Notes()
     errors = [*decision.errors, *notes.errors]
@@ -176,7 +181,7 @@ def _assemble(decision: Decision, name: str, wishes: Wishes | None, planned: Pla
     }
 
 
-def _image(decision: Decision, wishes: Wishes) -> dict[str, Any] | None:
+def _image(decision: Decision, wishes: Request) -> dict[str, Any] | None:
     image = decision.candidate.image
     if image.source:
         return None

@@ -11,8 +11,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from verl_provision.catalog import gpu, load, model, products
-from verl_provision.catalog.load import Loader, read
 from verl_provision.catalog.patches import order
+from verl_provision.catalog.yaml_file import Loader, read
 from verl_provision.paths import CATALOG as HERE
 
 CATALOG = load()

@@ -6,11 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from verl_provision import catalog, handmade, wishes
+from verl_provision import catalog, handmade, variables
 from verl_provision import facts as hosts
 from verl_provision.catalog import model
 from verl_provision.plan.fleet import plan_host
-from verl_provision.select import wanted
 from verl_provision.select.inputs import Preferences, SelectionFacts
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -73,11 +72,11 @@ def preferences(**wished: Any) -> Preferences:
     return Preferences.of(wish(**wished))
 
 
-def wish(**wished: Any) -> wanted.Wishes:
+def wish(**wished: Any) -> variables.Request:
     """Wishes, typed; by their names without `verl_`."""
-    values, errors = wishes.parse({f"verl_{name}": value for name, value in wished.items()})
-    assert not errors, errors
-    return wanted.read(values)[0]
+    parsed = variables.parse({f"verl_{name}": value for name, value in wished.items()})
+    assert not parsed.errors, parsed.errors
+    return variables.Request.of(parsed.values)
 
 
 def settle(facts: dict[str, Any], planned: dict[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ import pytest
 from tests.unit.decide.machines import loaded, machine
 from verl_provision.plan import proxy
 from verl_provision.plan.fleet import plan_host
-from verl_provision.wishes import schema
+from verl_provision.variables import defaults
 
 PROXY = "http://proxy.example:3128"
 BUSY = {"engines": {"docker": {"running": [{"id": "f" * 12, "name": "somebodys", "image": "x"}]}}}
-MIRRORS = {name: f"https://{name.removeprefix('verl_mirror_')}.example/x" for name in schema()["properties"]
+MIRRORS = {name: f"https://{name.removeprefix('verl_mirror_')}.example/x" for name in defaults()
            if name.startswith("verl_mirror_")}  # fmt: skip
 
 

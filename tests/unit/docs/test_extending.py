@@ -46,5 +46,5 @@ def test_what_it_says_of_a_rule_holds_for_all_rules():
 
 
 def test_every_backend_is_a_value_of_the_wish():
-    wish = json.loads((ROOT / "catalog/schema/wishes.json").read_text())["properties"]["verl_backend"]
+    wish = json.loads((ROOT / "catalog/schema/variables.json").read_text())["properties"]["verl_backend"]
     assert set(ORDER) | {"auto"} == set(wish["enum"])

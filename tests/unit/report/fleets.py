@@ -4,7 +4,7 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-from verl_provision import catalog, wishes
+from verl_provision import catalog, variables
 from verl_provision.plan import fleet as decide
 from verl_provision.report import build
 
@@ -63,7 +63,7 @@ def fleet(size):
         facts = json.loads((FACTS / f"{name}.json").read_text())
         hosts[f"gpu-{number + 1:04}"] = {
             "facts": facts.get("facts", facts),
-            "wishes": wishes.parse({})[0],
+            "wishes": variables.defaults(),
             "settings": {},
             "wish_errors": [],
         }

@@ -2,13 +2,20 @@
 
 import pytest
 
-from verl_provision import access
+from verl_provision import access, fleet
 
 CANARY = "c4n4ry"
 
 
+def of(variables):
+    """The ways of a host of a run."""
+    run = fleet.begin({"a": variables}, ["a"], {"mode": "apply", "started": "2026-11-24T10:00:00Z"})
+    assert run["look_at"] == ["a"]
+    return access.of(variables, run["hosts"]["a"])
+
+
 def test_a_host_s_ways():
-    ways = access.of(
+    ways = of(
         {
             "verl_proxy": "http://proxy:3128/",
             "verl_no_proxy": "a.example, 10.0.0.0/8",
@@ -42,8 +49,8 @@ def test_a_host_s_ways():
     ],
 )
 def test_output_is_hidden_only_where_there_is_a_secret(variables, hidden):
-    assert access.of(variables)["no_log"] is hidden
+    assert of(variables)["no_log"] is hidden
 
 
 def test_a_login_without_a_proxy_goes_nowhere():
-    assert access.of({"verl_proxy_login": {"username": "me", "password": CANARY}})["proxy"] == {}
+    assert of({"verl_proxy_login": {"username": "me", "password": CANARY}})["proxy"] == {}

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from verl_provision import fleet
+from verl_provision import fleet, variables
+from verl_provision.variables import Reader
 
 ABOUT = {"mode": "apply", "started": "2026-11-24T10:00:00Z", "ansible": "2.19.14", "limit": None}
 FACTS = Path(__file__).resolve().parents[2] / "fixtures/facts"
@@ -89,7 +90,7 @@ def test_two_heads_are_refused_on_every_host_of_the_cluster():
 
 
 def test_role_variables_of_the_user_are_settings_by_role():
-    given = fleet.collect(
+    given = Reader().read(
         {
             "training_container_shm_size": "64g",
             "verl_engine": "sglang",
@@ -97,8 +98,8 @@ def test_role_variables_of_the_user_are_settings_by_role():
             "other": 1,
         }
     )
-    assert given.wished == {"verl_engine": "sglang"}
-    assert given.errors == []
+    assert given.values == variables.defaults() | {"verl_engine": "sglang"}
+    assert (given.given, given.errors) == ({"verl_engine"}, ())
     assert given.settings == {
         "training_container": {"training_container_shm_size": "64g"},
         "verl_shell": {"verl_shell_path": "~/bin/verl-shell"},

@@ -8,7 +8,7 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from verl_provision.paths import ROOT
-from verl_provision.wishes import Error, shown
+from verl_provision.variables.schema import Error, error, nearest
 
 ROLES = ROOT / "roles"
 RESULT = ("_result", "_ready")  # what a role leaves behind carries its name too
@@ -51,24 +51,40 @@ def meant(variable: str) -> str | None:
 def misspelt(variable: str, value: Any, name: str) -> Error:
     """A variable that has the name of a role almost."""
     fix = f"Did you mean `{name}`? If not, give it a name that can't be taken for it."
-    return _error(variable, value, "a variable that exists", fix)
+    return error(variable, value, "a variable that exists", fix)
+
+
+def read_all(given: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], list[Error]]:
+    """`(settings by role as a plan may know them, what is wrong)` of variables that are a role's or meant to be."""
+    found: dict[str, dict[str, Any]] = {}
+    errors: list[Error] = []
+    for name, value in given.items():
+        role = role_of(name)
+        if role is None:
+            errors.append(misspelt(name, value, str(meant(name))))
+            continue
+        value, wrong = read(role, name, value)
+        if wrong:
+            errors.append(wrong)
+        else:
+            found.setdefault(role, {})[name] = public(role, name, value)
+    return found, errors
 
 
 def read(role: str, variable: str, value: Any) -> tuple[Any, Error | None]:
     """`(the value as the role's own types have it, what is wrong with it)`."""
     spec = specs()[role].get(variable)
     if spec is None:
-        near = difflib.get_close_matches(variable, specs()[role], n=1, cutoff=0.6)
-        fix = f"Did you mean `{near[0]}`?" if near else f"docs/roles/{role}.md lists what the role takes."
-        return value, _error(variable, value, f"a variable of role {role}", fix)
+        fix = nearest(variable, specs()[role], f"docs/roles/{role}.md lists what the role takes.")
+        return value, error(variable, value, f"a variable of role {role}", fix)
     outer = {name: part for name, part in spec.items() if name != "options"}
     cast, fits = _cast(outer, value)
     if fits and "options" in spec:  # apart: Ansible's own check raises on the options of what is no mapping
         _, fits = _cast(spec, value)
     if fits:
         return value if spec["type"] == "path" else cast, None  # a path's ~ is the host's
-    error = _error(variable, value, needed(spec), f"Correct `{variable}`, or leave it out.")
-    return value, {**error, "found": "a value"} if spec.get("no_log") else error
+    wrong = error(variable, value, needed(spec), f"Correct `{variable}`, or leave it out.")
+    return value, {**wrong, "found": "a value"} if spec.get("no_log") else wrong
 
 
 def _cast(spec: dict[str, Any], value: Any) -> tuple[Any, bool]:
@@ -93,7 +109,3 @@ def public(role: str, variable: str, value: Any) -> Any:
     if not any(about.get("no_log") for about in (spec, *spec.get("options", {}).values())):
         return value
     return sorted(str(name) for name in value) if isinstance(value, dict) else bool(value)
-
-
-def _error(variable: str, value: Any, need: str, fix: str) -> Error:
-    return {"variable": variable, "found": shown(variable, value), "needed": need, "fix": fix}

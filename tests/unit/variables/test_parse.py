@@ -1,24 +1,23 @@
-"""Wishes: cast, filled in, refused by name."""
+"""`verl_*` variables: cast, filled in, refused by name."""
 
 import jsonschema
 import pytest
 
-from verl_provision import wishes
+from verl_provision import variables
 
 
 def only(raw):
-    values, errors = wishes.parse(raw)
-    assert len(errors) == 1, errors
-    return values, errors[0]
+    parsed = variables.parse(raw)
+    (error,) = parsed.errors
+    return parsed.values, error
 
 
 def test_defaults_are_valid_and_complete():
-    values, errors = wishes.parse({})
-    assert errors == []
-    schema = wishes.schema()
-    jsonschema.Draft202012Validator(schema).validate(values)
-    assert all(about.get("description") for about in schema["properties"].values())
-    assert set(values) == set(schema["properties"])
+    parsed = variables.parse({})
+    assert (parsed.errors, parsed.secrets) == ((), ())
+    jsonschema.Draft202012Validator(variables.schema()).validate(parsed.values)
+    assert all(about.get("description") for about in variables.entries().values())
+    assert {*parsed.values, *variables.secrets()} == set(variables.schema()["properties"])
 
 
 @pytest.mark.parametrize(
@@ -40,9 +39,9 @@ def test_defaults_are_valid_and_complete():
     ],
 )
 def test_casts(raw, name, value):
-    values, errors = wishes.parse(raw)
-    assert errors == []
-    assert values[name] == value
+    parsed = variables.parse(raw)
+    assert parsed.errors == ()
+    assert parsed.values[name] == value
 
 
 @pytest.mark.parametrize(
@@ -62,7 +61,7 @@ def test_casts(raw, name, value):
         ({"verl_commit": "main"}, "verl_commit", "main", "matching", "Set"),
         ({"verl_probe_root": "relative"}, "verl_probe_root", "relative", "matching", "Set"),
         ({"verl_container_name": "a b"}, "verl_container_name", "a b", "matching", "Set"),
-        ({"verl_image": "a\nb"}, "verl_image", "a\\nb", "a string", "Set"),
+        ({"verl_image": "a\nb"}, "verl_image", "a\\nb", "image reference", "Set"),
         ({"verl_catalog_extra": [1]}, "verl_catalog_extra", "1", "list of files", "Set"),
     ],
 )
@@ -73,7 +72,7 @@ def test_refusals(raw, variable, found, needed, fix):
     assert needed in error["needed"]
     assert fix in error["fix"]
     if variable in values:
-        assert values[variable] == wishes.defaults()[variable]
+        assert values[variable] == variables.defaults()[variable]
 
 
 def test_a_proxy_s_password_is_not_repeated():
@@ -85,7 +84,7 @@ def test_not_a_mapping():
     assert only("verl_engine=vllm")[1]["variable"] == "verl_*"
 
 
-def test_renamed_wishes_lead_to_ones_that_exist():
-    schema = wishes.schema()
+def test_old_names_lead_to_ones_that_exist():
+    schema = variables.schema()
     assert set(schema["removed"].values()) <= set(schema["properties"])
     assert not set(schema["removed"]) & set(schema["properties"])

@@ -1,11 +1,13 @@
 """Everything a user gives is checked before any host is touched: settings, secrets, groups. Each fault is named."""
 
 import json
+import os
 
 import pytest
 
-from verl_provision import fleet, settings
+from verl_provision import fleet
 from verl_provision.plan import steps
+from verl_provision.variables import Reader, settings
 
 ABOUT = {"mode": "apply", "started": "2026-11-24T10:00:00Z", "ansible": "2.19.14", "limit": None}
 CANARY = "c4n4ry"
@@ -57,10 +59,10 @@ def test_other_people_s_variables_are_theirs():
 
 
 def test_what_a_role_leaves_behind_is_no_setting():
-    given = fleet.collect(
+    given = Reader().read(
         {"training_container_result": {"changed": True}, "docker_engine_result": 1, "ray_cluster_ready": {}}
     )
-    assert (given.settings, given.errors) == ({}, [])
+    assert (given.settings, given.errors) == ({}, ())
 
 
 def test_strings_from_the_command_line_are_what_the_role_takes():
@@ -203,3 +205,57 @@ def test_what_a_run_has_once_is_said_once():
 def test_a_refused_value_contradicts_nobody():
     run = begin({"a": {"verl_rolling_batch": 5}, "b": {"verl_rolling_batch": "few"}})
     assert run["look_at"] == ["a"]
+
+
+@pytest.mark.parametrize("name", [1, 1.5, True, None])
+def test_a_name_that_is_no_text_is_refused_and_named(name):
+    (error,) = begin({"a": {name: "x", "verl_engine": "vllm"}})["hosts"]["a"]["wish_errors"]
+    assert (error["variable"], error["found"]) == (str(name), "'x'")
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+MERGED = "a: &a {x: 1}\n" + "".join(
+    f"{new}: &{new}\n  <<: [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+ONE = "images:\n  - id: vllm024\n    python: '3.12'\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (BOMB, ["aliases that unfold to more than"]),
+        (MERGED, ["aliases that unfold to more than"]),
+        ("images: &a\n  - *a\n", ["an alias inside of what it stands for", "line 1"]),
+        (ONE + "    python: '3.13'\n", ["the key `python` twice", "line 4"]),
+        (ONE + "images: []\n", ["the key `images` twice", "line 4"]),
+        ("[" * 100_000, ["nesting"]),
+        ("#" * 5_000_000, ["more than 4 MB"]),
+        (None, ["a folder"]),
+    ],
+    ids=["aliases", "merged aliases", "a loop", "a key twice", "a section twice", "too deep", "too long", "a folder"],
+)
+def test_a_hostile_catalog_file_is_refused_before_any_host_is_touched(tmp_path, content, words):
+    path = tmp_path / "extra.yml"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_text(content)
+    error = refusal(verl_catalog_extra=str(path))
+    assert error["variable"] == "verl_catalog_extra"
+    assert all(word in error["found"] for word in [str(path), *words]), error["found"]
+
+
+def test_a_pipe_and_an_endless_file_are_refused_without_being_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yml")
+    for path in (tmp_path / "pipe.yml", "/dev/zero"):
+        assert "no plain file" in refusal(verl_catalog_extra=str(path))["found"]
+
+
+def test_hosts_that_say_the_same_share_what_was_read():
+    reader = Reader()
+    one, same = (reader.read({"ansible_host": name, "verl_engine": "vllm"}) for name in "ab")
+    other = reader.read({"verl_engine": "sglang"})
+    assert one is same
+    assert other.values["verl_engine"] == "sglang"

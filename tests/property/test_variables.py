@@ -1,4 +1,4 @@
-"""Ten thousand random combinations of wishes: each is valid, or refused by name before its host is looked at."""
+"""Ten thousand random combinations of variables: each is valid, or refused by name before its host is looked at."""
 
 import json
 import random
@@ -7,8 +7,9 @@ import jsonschema
 import pytest
 
 from tests.unit.decide.machines import loaded, recorded
-from verl_provision import fleet, secrets, settings, wishes
+from verl_provision import fleet
 from verl_provision.plan.fleet import plan_host
+from verl_provision.variables import Request, entries, schema, secrets, settings
 
 ABOUT = {"mode": "plan", "started": "2026-11-24T10:00:00Z", "ansible": "2.19.14", "limit": None}
 FACTS = ("h100x8_580", "h100x8_550", "no_gpu")
@@ -18,8 +19,8 @@ JUNK += ["a\nb", "https://a@b/c", "http://proxy:3128", [], ["a", 1], {}, {"a": "
 
 def combination(dice: random.Random) -> dict:
     """A few variables of a host: right ones, misspelt ones, and values that fit or don't."""
-    known = wishes.schema()["properties"]
-    names = [*known, *secrets.names(), *wishes.schema()["removed"], *dice.sample(settings.variables(), 5)]
+    known = {name: about for name, about in entries().items() if name not in secrets()}
+    names = [*known, *secrets(), *schema()["removed"], *dice.sample(settings.variables(), 5)]
     chosen = {}
     for name in dice.sample(names, dice.randint(0, 5)):
         about = known.get(name, {})
@@ -43,14 +44,14 @@ def judge(variables: dict, facts: dict, checker: jsonschema.Draft202012Validator
         assert run["look_at"] == fleet.NO_HOSTS
         return False
     checker.validate(host["wishes"])
-    planned = plan_host(facts, host["wishes"], loaded(), host["settings"])
+    planned = plan_host(facts, Request.of(host["wishes"]), loaded(), host["settings"])
     assert [error for error in planned["errors"] if error["rule"] in ("internal", "wishes")] == []
     assert planned["ok"] or planned["errors"] or planned["rejected"]
     return True
 
 
 def try_out(count: int) -> None:
-    dice, checker = random.Random(20261125), jsonschema.Draft202012Validator(wishes.schema())
+    dice, checker = random.Random(20261125), jsonschema.Draft202012Validator(schema())
     facts = [recorded(name) for name in FACTS]
     valid = sum(judge(combination(dice), dice.choice(facts), checker) for _ in range(count))
     assert count / 20 < valid < count * 19 / 20  # both kinds are met
