@@ -66,8 +66,10 @@ commit:
 import contextlib
 import fcntl
 import os
+import pwd
 import random
 import re
+import shlex
 import shutil
 import time
 
@@ -204,6 +206,40 @@ class Checkout:
                 ),
                 fix="push that commit, or set verl_checkout_path to another folder",
             )
+
+    def refuse_others_files(self):
+        """Raise where git could not finish what it began: root in a container leaves files and folders in the tree."""
+        if os.getuid() == 0:
+            return
+        tracked = [name for name in self.git("ls-files", "-z")[1].split("\0") if name]
+        folders = {os.path.dirname(name) for name in tracked}
+        stuck = [name for name in sorted(folders) if not self.ours(name, os.W_OK | os.X_OK)]
+        stuck += [name for name in tracked if not self.ours(name, os.R_OK)]
+        for folder, _folders, names in os.walk(self.git_dir):
+            stuck += [
+                os.path.relpath(os.path.join(folder, name), self.path)
+                for name in [""] + [each for each in names if not each.endswith((".pack", ".idx"))]
+                if os.lstat(os.path.join(folder, name)).st_uid != os.getuid()
+            ]
+        if stuck:
+            user = pwd.getpwuid(os.getuid()).pw_name
+            raise cli.CliError(
+                "{0} files and folders of the checkout {1} belong to another user (as {2}), so {3} can't check another "
+                "version out; nothing was changed.".format(len(stuck), self.path, stuck[0] or self.path, user),
+                fix="sudo chown -R {0}: {1}".format(user, shlex.quote(self.path)),
+            )
+
+    def ours(self, name, mode):
+        """Whether a path of the tree may be used so; one that is missing is none's."""
+        path = os.path.join(self.path, name)
+        return os.path.islink(path) or not os.path.exists(path) or os.access(path, mode)
+
+    def clean_lock(self):
+        """Remove a lock that a killed git left: no git runs in this tree any more."""
+        for name in ("index.lock", "shallow.lock", "HEAD.lock"):
+            lock = os.path.join(self.git_dir, name)
+            if os.path.exists(lock) and time.time() - os.path.getmtime(lock) > 60 and not git_runs_in(self.path):
+                os.unlink(lock)
 
     def names(self, commit):
         """Return the names of a commit's files."""
@@ -395,6 +431,8 @@ class Checkout:
                 "{0} is no git repository but isn't empty; it was left as it is.".format(self.path),
                 fix="move it away, or set verl_checkout_path to another folder",
             )
+        if repository and self.commit("HEAD") not in (None, self.wanted()):
+            self.refuse_others_files()
         if self.module.check_mode:
             self.predict(repository)
         with self.alone():

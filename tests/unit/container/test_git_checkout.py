@@ -1,5 +1,6 @@
 """verl_git_checkout on real repositories: nobody's work is overwritten."""
 
+import os
 import subprocess
 
 import pytest
@@ -157,3 +158,16 @@ def test_logins_in_addresses_are_not_shown(checkout):
     answer = checkout("v1", repo="https://user:canary@127.0.0.1:1/verl.git")
     assert answer["failed"]
     assert "canary" not in answer["msg"] + answer["fix"]
+
+
+def test_a_tree_with_files_of_root_is_refused_with_the_command_that_mends_it(checkout, tmp_path, monkeypatch):
+    before = checkout("v1")["commit"]
+    monkeypatch.setattr(os, "getuid", lambda: 65534)  # whose the tree is not: what root in a container did to a user's
+    assert not checkout("v1")["changed"]
+    answer = checkout("v2")
+    assert answer["failed"]
+    assert "nothing was changed" in answer["msg"]
+    assert answer["fix"] == f"sudo chown -R nobody: {tmp_path}/src"
+    assert checkout("v2", check=True)["failed"]
+    monkeypatch.undo()
+    assert checkout("v1")["commit"] == before
