@@ -14,10 +14,12 @@ description:
     same devices and compare
     as equal.
   - While the container is being recreated the old one is kept under another name. It's put back where the
-    new one doesn't start.
-  - A container of this name that differs and that O(known_id) doesn't name was made by somebody else. It's
-    refused, not
-    replaced.
+    new one doesn't start. Where it holds files outside its mounts it stays, stopped, until O(discard_kept); while one
+    is kept, a second one with such files isn't recreated.
+  - What people keep is mounted from O(home). Where the old container had it inside, it's copied there first. A
+    container isn't recreated for these mounts alone.
+  - A container of this name that differs, that has no label of this module and that O(known_id) doesn't name was made
+    by somebody else. It's refused, not replaced.
 options:
   engine:
     description: The engine's command.
@@ -83,6 +85,16 @@ options:
     type: list
     elements: str
     default: []
+  home:
+    description: The folder on the host below which O(home_mounts) lie, empty for none of them.
+    type: path
+    default: ''
+  home_mounts:
+    description:
+      - Folders of O(home) and where the container sees them. They're made where they're missing. One that is at or
+        below a target of O(volumes) is left out.
+    type: dict
+    default: {huggingface: /root/.cache/huggingface, root-data: /root/data, data: /data}
   devices:
     description: Devices, C(/dev/x[:/dev/y]).
     type: list
@@ -125,6 +137,14 @@ options:
     default: ''
   replace_foreign:
     description: Whether somebody else's container may be replaced.
+    type: bool
+    default: false
+  kept:
+    description: What an earlier run returned as RV(kept), so that it isn't looked through again.
+    type: dict
+    default: {}
+  discard_kept:
+    description: Whether a container that an earlier run kept for its files is removed.
     type: bool
     default: false
   disruption_allowed:
@@ -185,6 +205,12 @@ deferred:
   description: Why the container was left as it is, null where it wasn't.
   type: dict
   returned: always
+kept:
+  description: The earlier container that is kept because of the files in it, null where there is none.
+  type: dict
+  returned: always
+  sample: {name: verl-before-3f2a8c0d1e2f, id: "3f2a8c0d1e2f...", image_id: "sha256:0c1d...", size_bytes: 1200000000,
+    files: 41, path: /root/notes.txt}
 command_line:
   description: The command that creates the container, and the one for a shell in it.
   type: dict
@@ -193,10 +219,13 @@ command_line:
 
 import os
 import shlex
+import shutil
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.verl_container import cli, idle, spec
+from ansible.module_utils.verl_container import cli, idle, layer, spec
+
+HOME_MOUNTS = {"huggingface": "/root/.cache/huggingface", "root-data": "/root/data", "data": "/data"}
 
 
 def split(reference):
@@ -218,6 +247,7 @@ class Container:
         self.differences = []
         self.command = []
         self.raised = False
+        self.kept = None
 
     def raise_shm(self):
         """Raise /dev/shm to the wanted share of the memory."""
@@ -295,6 +325,7 @@ class Container:
             actions=self.actions,
             differences=self.differences,
             deferred=deferred,
+            kept=self.kept,
             command_line={
                 "create": " ".join(shlex.quote(part) for part in self.command),
                 "shell": "{0} exec -it {1} bash".format(self.engine.name, self.name),
@@ -322,6 +353,8 @@ class Container:
                     "{0} is to be mounted but does not exist; the engine would create it as root's.".format(source),
                     fix="mkdir -p {0}".format(source),
                 )
+        for source, _target in spec.home_mounts(self.want):
+            layer.make_folder(source)
         return self.engine.must(*self.command[1:], env=self.want["secret_env"]).strip()
 
     def start(self, remove_on_failure=False):
@@ -362,7 +395,7 @@ class Container:
     def defer(self, action, inside, because):
         """Leave it to an idle container, and say so."""
         self.answer(
-            False,
+            bool(self.actions),
             deferred={
                 "step": "training_container",
                 "action": action,
@@ -376,43 +409,154 @@ class Container:
 
     def recreate(self, found):
         """Replace the container; the old one comes back where the new one doesn't start."""
+        old = layer.Layer(self.engine, found)
+        trees = self.trees(old)
+        moved = [target for _folder, target, _copy in trees]
+        work = old.work(moved)
+        if work and self.kept:
+            return self.defer_for_files(work)
         if self.module.check_mode:
-            self.actions += ["removed", "created", "started"]
-            return
+            self.actions += ["kept" if work else "removed", "created", "started"]
+            return None
+        trees = [(folder, target) for folder, target, copy in trees if copy]
+        self.check_room(old, trees)
         was_running = bool((found.get("State") or {}).get("Running"))
-        aside = "{0}-before-{1}".format(self.name, found["Id"][:12])
-        if was_running:
-            self.engine.must(
-                "stop", "-t", str(self.want["stop_timeout"]), found["Id"], timeout=self.want["stop_timeout"] + 60
-            )
-        self.engine.must("rename", found["Id"], aside)
+        aside = self.aside(found["Id"])
+        renamed, copied = False, []
         try:
+            if was_running:
+                timeout = self.want["stop_timeout"]
+                self.engine.must("stop", "-t", str(timeout), found["Id"], timeout=timeout + 60)
+            for folder, target in trees:
+                old.save(target, folder)
+                copied.append(folder)
+            self.engine.must("rename", found["Id"], aside)
+            renamed = True
             self.create()
             self.start()
-        except cli.CliError as error:
-            self.engine.run("rm", "-f", self.name)
-            self.engine.must("rename", found["Id"], self.name)
+        except (cli.CliError, OSError) as error:
+            if renamed:
+                self.engine.run("rm", "-f", self.name)
+                self.engine.must("rename", found["Id"], self.name)
+            for folder in copied:  # what it copied is still in the old container, which goes on with it
+                shutil.rmtree(folder, ignore_errors=True)
             if was_running:
                 self.engine.run("start", found["Id"])
-            raise cli.CliError("{0} The old container is back in its place.".format(error), fix=error.fix) from error
-        self.engine.must("rm", "-f", found["Id"])
-        self.actions.insert(0, "removed")
+            raise cli.CliError(
+                "{0} The old container is back in its place.".format(error), fix=getattr(error, "fix", None)
+            ) from error
+        self.actions.insert(len(self.actions) - 2, self.set_aside(found["Id"], moved))
+        return None
+
+    def trees(self, old):
+        """Return [(folder, target, whether it's still to be copied)] of what moves from a container to home mounts."""
+        found = []
+        for folder, target in spec.home_mounts(self.want):
+            if layer.below(target, old.mounts) or old.kind(target) != "folder":
+                continue
+            if not os.path.isdir(folder) or not os.listdir(folder):
+                found.append((folder, target, True))
+            elif old.is_saved(target, folder):
+                found.append((folder, target, False))
+        return found
+
+    def check_room(self, old, trees):
+        """Raise where the trees don't fit on the disk that they go to."""
+        if not trees:
+            return
+        free, where = layer.room(self.want["home"])
+        if (old.size() or free) + layer.MARGIN <= free:  # the whole layer, which is known without reading the trees
+            return
+        needed = sum(old.tree_size(target) for _folder, target in trees) + layer.MARGIN
+        if needed > free:
+            raise cli.CliError(
+                "container {0} has to be recreated, and what is in {1} is to be kept in {2}: that needs {3:.1f} GB, "
+                "and {4} has {5:.1f} GB free. Nothing was changed.".format(
+                    self.name, ", ".join(target for _folder, target in trees), self.want["home"], needed / 1e9, where,
+                    free / 1e9,
+                ),
+                fix="free space in {0}, or set training_container_home to a folder on a larger disk; or move it away "
+                "yourself: {1} cp {2}:{3}/. FOLDER".format(where, self.engine.name, self.name, trees[0][1]),
+            )  # fmt: skip
+
+    def defer_for_files(self, work):
+        """Leave the container: it holds files, and an earlier one that did is still kept."""
+        return {
+            "step": "training_container",
+            "action": "recreate",
+            "disruption": "files_in_container",
+            "because": "{0} file(s) are in it outside its mounts (as {1}), and {2}, which an earlier run kept for such "
+            "files, is still there".format(len(work), layer.shown(work), self.kept["name"]),
+            "fix": "copy what you need from {0} ({1} diff {0}; {1} cp {0}:PATH .) and run again with "
+            "verl_discard_container_changes=true, which removes it".format(self.kept["name"], self.engine.name),
+        }
+
+    def aside(self, container_id):
+        """The name of a container that is being replaced, or is kept."""
+        return "{0}-before-{1}".format(self.name, container_id[:12])
+
+    def set_aside(self, container_id, moved=None):
+        """Remove the container that was replaced, or keep it for its files; returns what was done.
+
+        `moved` are the trees that were copied to home mounts, None where a killed run may have done it.
+        """
+        found = self.inspect(container_id)
+        old = layer.Layer(self.engine, found)
+        if moved is None:
+            moved = [target for _folder, target, copy in self.trees(old) if not copy]
+        work = old.work(moved)
+        if not work:
+            self.engine.must("rm", "-f", container_id)
+            return "removed"
+        if ((found.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name") not in (None, "", "no"):
+            rc, out, err = self.engine.run("update", "--restart=no", container_id)
+            if rc != 0:  # Podman before 5.2 can't, and starts it at boot where the site has podman-restart.service
+                self.module.warn(
+                    "{0} keeps its restart policy: {1}".format(self.aside(container_id), cli.told(out, err))
+                )
+        self.kept = {
+            "name": self.aside(container_id),
+            "id": container_id,
+            "image_id": "sha256:" + self.engine_id(found.get("Image")),
+            "size_bytes": old.size(),
+            "files": len(work),
+            "path": layer.shown(work),
+        }
+        return "kept"
 
     def recover(self):
-        """Put back a container that a killed run left under its other name, where ours is missing."""
+        """Finish what a killed run left: put its container back where ours is missing, else keep or remove it."""
         out = self.engine.must("ps", "-a", "--no-trunc", "--format", "{{.ID}}\t{{.Names}}")
         for line in out.splitlines():
             container_id, _tab, name = line.partition("\t")
-            if name != "{0}-before-{1}".format(self.name, container_id[:12]) or self.module.check_mode:
+            if name != self.aside(container_id):
                 continue
-            if self.inspect() is None:
+            if self.want["kept"].get("id") == container_id:
+                self.kept = self.want["kept"]
+            elif self.module.check_mode:
+                continue
+            elif self.inspect() is None:
                 self.engine.must("rename", container_id, self.name)
             else:
-                self.engine.must("rm", "-f", container_id)
+                self.actions.append(self.set_aside(container_id))
+
+    def discard(self):
+        """Remove the container that an earlier run kept, unless somebody works in it."""
+        if not self.kept or not self.want["discard_kept"]:
+            return
+        inside = self.processes(self.inspect(self.kept["id"]))
+        if inside:
+            self.module.warn("{0} is left: {1} runs in it.".format(self.kept["name"], inside[0][:80]))
+            return
+        if not self.module.check_mode:
+            self.engine.must("rm", "-f", self.kept["id"])
+        self.actions.append("discarded")
+        self.kept = None
 
     def run(self):
         """Do what is needed."""
         self.recover()
+        self.discard()
         self.raise_shm()
         reference, image = self.resolve_image()
         self.command = [self.engine.name] + spec.arguments(self.want, reference, self.want["secret_env"])
@@ -433,7 +577,8 @@ class Container:
                 self.start()
             self.answer(bool(self.actions))
         options = ", ".join(d["option"] for d in self.differences)
-        foreign = not self.want["known_id"] or found["Id"] != self.want["known_id"]
+        ours = spec.HOME_LABEL in ((found.get("Config") or {}).get("Labels") or {})
+        foreign = not ours and (not self.want["known_id"] or found["Id"] != self.want["known_id"])
         if foreign and not self.want["replace_foreign"]:
             raise cli.CliError(
                 "a container named {0} is there that this toolkit did not make, and it differs in: {1}. It was left "
@@ -444,8 +589,8 @@ class Container:
         inside = self.processes(found)
         if inside and not self.want["disruption_allowed"]:
             self.defer("recreate", inside, "it differs in: {0}".format(options))
-        self.recreate(found)
-        self.answer(True)
+        deferred = self.recreate(found)
+        self.answer(bool(self.actions), deferred=deferred)
 
 
 def main():
@@ -470,6 +615,8 @@ def main():
             "cap_add": dict(strings, default=["SYS_ADMIN"]),
             "security_opt": strings,
             "volumes": strings,
+            "home": {"type": "path", "default": ""},
+            "home_mounts": {"type": "dict", "default": HOME_MOUNTS},
             "devices": strings,
             "ulimits": strings,
             "env": {"type": "dict", "default": {}},
@@ -480,6 +627,8 @@ def main():
             "extra_args": strings,
             "known_id": {"type": "str", "default": ""},
             "replace_foreign": {"type": "bool", "default": False},
+            "kept": {"type": "dict", "default": {}},
+            "discard_kept": {"type": "bool", "default": False},
             "disruption_allowed": {"type": "bool", "default": False},
             "restart_running": {"type": "bool", "default": False},
             "runs_ray": {"type": "bool", "default": False},

@@ -256,7 +256,9 @@ class Install:
             raise cli.CliError(
                 "installing verl changed packages of the image: {0}. They belong together; the container is no "
                 "longer what the image promises.".format(", ".join(moved)),
-                fix="{0} rm -f {1}, then run again".format(self.engine.name, self.want["container"]),
+                fix="{0} rename {1} {1}-changed, then run again; what you keep in it: {0} diff {1}-changed".format(
+                    self.engine.name, self.want["container"]
+                ),
             )
         if not self.in_place(after):
             raise cli.CliError(

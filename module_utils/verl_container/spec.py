@@ -5,6 +5,7 @@ the same devices and compare as equal; which of them is used depends on whether 
 toolkit arrived, which is no reason to recreate a container.
 """
 
+import os
 import re
 
 UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
@@ -13,6 +14,7 @@ FOREIGN_ENV = ("PATH", "TERM", "HOME", "HOSTNAME", "container")
 PROXY_ENV = ("http_proxy", "https_proxy", "no_proxy", "ftp_proxy", "all_proxy")
 GPU_ENV = ("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_CTK_LIBCUDA_DIR")
 CDI_ALL = "nvidia.com/gpu=all"
+HOME_LABEL = "verl-provision.home"  # of every container that we make: whose it is, and where its home mounts lie
 
 
 def size(text):
@@ -53,6 +55,17 @@ def device(text):
     return (parts[0], parts[1] if len(parts) > 1 else parts[0])
 
 
+def home_mounts(options):
+    """Return the mounts for what people keep, as (source, target), less those where the user mounts his own."""
+    home = options.get("home") or ""
+    own = [volume(text)[1].rstrip("/") + "/" for text in options["volumes"]]
+    return [
+        (os.path.join(home, folder), target)
+        for folder, target in sorted((options.get("home_mounts") or {}).items())
+        if home and not any((target + "/").startswith(place) for place in own)
+    ]
+
+
 def wanted(options):
     """Return the normal form of the wanted options (the module's parameters)."""
     request = options["gpu_request"]
@@ -65,6 +78,7 @@ def wanted(options):
         "cap_add": sorted(capability(name) for name in options["cap_add"]),
         "security_opt": sorted(str(text).replace(":", "=", 1) for text in options["security_opt"]),
         "volumes": sorted(volume(text) for text in options["volumes"]),
+        "home_targets": sorted((options.get("home_mounts") or {}).values()),
         "devices": sorted(device(text) for text in options["devices"]),
         "ulimits": sorted(ulimit(text) for text in options["ulimits"]),
         "env": {str(key): str(value) for key, value in options["env"].items()},
@@ -96,14 +110,19 @@ def arguments(options, image, secret_names=()):
     argv += ["--security-opt=" + str(text) for text in options["security_opt"]]
     for text in options["volumes"]:
         argv += ["-v", str(text)]
+    for source, target in home_mounts(options):
+        argv += ["-v", "{0}:{1}".format(source, target)]
     argv += ["--device=" + str(text) for text in options["devices"]]
     argv += ["--ulimit=" + str(text) for text in options["ulimits"]]
     for key in sorted(options["env"]):
         argv += ["-e", "{0}={1}".format(key, options["env"][key])]
     for key in sorted(secret_names):
         argv += ["-e", key]  # the value comes from the command's own environment, never from its arguments
-    for key in sorted(options["labels"]):
-        argv += ["--label", "{0}={1}".format(key, options["labels"][key])]
+    labels = dict(options["labels"])
+    if "home" in options:
+        labels[HOME_LABEL] = options["home"]
+    for key in sorted(labels):
+        argv += ["--label", "{0}={1}".format(key, labels[key])]
     if options["workdir"]:
         argv += ["--workdir", options["workdir"]]
     if options["restart"] and options["restart"] != "no":
@@ -196,6 +215,7 @@ def actual(inspected, image):
         "cap_add": sorted(capability(name) for name in host.get("CapAdd") or []),
         "security_opt": sorted(str(text).replace(":", "=", 1) for text in host.get("SecurityOpt") or []),
         "volumes": sorted(volumes),
+        "home": labels.get(HOME_LABEL) or "",
         "devices": sorted(_devices(config, host)),
         "ulimits": sorted(
             (u["Name"].lower().replace("rlimit_", ""), u["Soft"], u["Hard"]) for u in host.get("Ulimits") or []
@@ -223,11 +243,20 @@ def differences(want, have, secret_env=None, resolve=lambda path: path):
             differ(option, have[option], want[option])
     if want["shm_size"] is not None and want["ipc"] != "host" and want["shm_size"] != have["shm_size"]:
         differ("shm_size", have["shm_size"], want["shm_size"])
+    # Mounts for what people keep come with the next recreation; they are no reason for one.
+    targets = [target for _source, target, _opts in want["volumes"]]
+    theirs = [
+        (source, target, opts)
+        for source, target, opts in have["volumes"]
+        if target in targets
+        or target not in want["home_targets"]
+        or not (have["home"] and source.startswith(have["home"] + "/"))
+    ]
     same = sorted((resolve(source), target, opts) for source, target, opts in want["volumes"])
-    if same != sorted((resolve(source), target, opts) for source, target, opts in have["volumes"]):
+    if same != sorted((resolve(source), target, opts) for source, target, opts in theirs):
         differ(
             "volumes",
-            [":".join(filter(None, v)) for v in have["volumes"]],
+            [":".join(filter(None, v)) for v in theirs],
             [":".join(filter(None, v)) for v in want["volumes"]],
         )
     # Engines add labels=disable and the like themselves: what is wanted must be there, no more.

@@ -103,7 +103,11 @@ class Collector:
         return {"other_accelerators": pci.others(self.devices())}
 
     def get_engines(self):
-        return {key: value for key, value in self.engines().items() if key != "ray_container"}
+        found = dict(self.engines())
+        del found["ray_container"]
+        if not found["kept_containers"]:
+            del found["kept_containers"]
+        return found
 
     def get_toolkit(self):
         return {"toolkit": self.host.guard("toolkit", toolkit.probe, self.host) or toolkit.empty()}

@@ -150,6 +150,12 @@ def ray_facts(engine, inspected):
     }
 
 
+def is_kept(host, container_id, name):
+    """Whether a container was replaced and kept, for the files in it or by a run that was killed (verl_container)."""
+    ours = (host.container_name, host.ray_container_name)
+    return any(name == "%s-before-%s" % (own, container_id[:12]) for own in ours)
+
+
 def _inspect(host, client, name):
     result = client.run("inspect", "--type", "container", name)
     try:

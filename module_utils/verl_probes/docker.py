@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 
-from . import text
+from . import container, text
 
 DAEMON_JSON = "/etc/docker/daemon.json"
 PID_FILES = ("/var/run/docker.pid", "/run/snap.docker/docker.pid")
@@ -254,15 +254,17 @@ def gpus_flag(host, facts):
 
 
 def containers(host, client):
-    """(running, names of all): from one `docker ps -a`."""
+    """(running, names of all, those that are kept): from one `docker ps -a`."""
     rows, result = client.rows("ps", "-a", "--no-trunc")
     if not result.ok:
         host.note("docker ps", result.message())
-    running, names = [], []
+    running, names, kept = [], [], []
     for row in rows:
         name = str(row.get("Names", "")).split(",")[0]
         names.append(name)
+        if container.is_kept(host, str(row.get("ID", "")), name):
+            kept.append({"engine": "docker", "name": name, "id": str(row["ID"])})
         state = row.get("State") or ("running" if str(row.get("Status", "")).startswith("Up") else "")
         if state in ("running", "paused", "restarting"):
             running.append({"id": str(row.get("ID", ""))[:12], "name": name, "image": str(row.get("Image", ""))})
-    return running[:MOST], names
+    return running[:MOST], names, kept[:MOST]

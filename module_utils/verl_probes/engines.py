@@ -17,6 +17,7 @@ def empty():
         "images": [],
         "container": None,
         "ray_container": None,
+        "kept_containers": [],
     }
 
 
@@ -32,14 +33,16 @@ def _docker(host, user, found):
     client = docker.probe(host, user, facts)
     if client is None:
         return
-    facts["running"], names = docker.containers(host, client)
+    facts["running"], names, kept = docker.containers(host, client)
+    found["kept_containers"].extend(kept)
     found["images"].extend(images.docker_images(host, client))
     found["container"] = container.docker_container(host, client, names)
     found["ray_container"] = container.docker_ray(host, client, names)
 
 
 def _podman(host, user, found):
-    local, ours, ray = podman.probe(host, user, found["engines"]["podman"])
+    local, ours, ray, kept = podman.probe(host, user, found["engines"]["podman"])
+    found["kept_containers"].extend(kept)
     found["images"].extend(local)
     found["container"] = found["container"] or ours
     found["ray_container"] = found["ray_container"] or ray

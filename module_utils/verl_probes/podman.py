@@ -63,9 +63,9 @@ def _rows(host, *arguments):
 
 
 def probe(host, user, facts):
-    """Fill in engines.podman; (images, container, Ray's container)."""
+    """Fill in engines.podman; (images, container, Ray's container, containers that are kept)."""
     if host.which("podman") is None:
-        return [], None, None
+        return [], None, None, []
     facts.update(
         installed=True,
         version=text.version(host.run(["podman", "--version"]).stdout),
@@ -74,8 +74,9 @@ def probe(host, user, facts):
         root_dir=_store(host, user),
     )
     if not host.exists(facts["root_dir"]):
-        return [], None, None
+        return [], None, None, []
     ours = ray = None
+    kept = []
     for row in _rows(host, "ps", "-a", "--no-trunc", "--format", "json"):
         names = [str(name) for name in row.get("Names") or []]
         if row.get("State") == "running" and len(facts["running"]) < MOST:
@@ -83,13 +84,16 @@ def probe(host, user, facts):
             facts["running"].append(
                 {"id": str(row.get("Id", ""))[:12], "name": name, "image": str(row.get("Image", ""))}
             )
+        for name in names:
+            if container.is_kept(host, str(row.get("Id", "")), name):
+                kept.append({"engine": "podman", "name": name, "id": str(row["Id"])})
         if host.container_name in names:
             ours = _container(host)
         if host.ray_container_name in names:
             rows = _rows(host, "inspect", "--type", "container", "--format", "json", host.ray_container_name)
             ray = container.ray_facts("podman", rows[0]) if rows else None
     found = images.podman_images(_rows(host, "images", "--format", "json"))
-    return found, ours, ray
+    return found, ours, ray, kept[:MOST]
 
 
 def _container(host):

@@ -1,5 +1,6 @@
 """A host, typed: its facts, read without trusting them."""
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -115,8 +116,23 @@ class Container:
     image_ref: str | None
     processes: tuple[str, ...]
     key: str | None
+    ours: bool  # it has a label of ours
+    mounts: tuple[str, ...]  # where in it something is mounted
     engine: str = "docker"
     by_cdi: bool = False  # how it got its GPUs
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A container that was replaced and is kept for the files in it. What it takes is known from the step's stamp."""
+
+    engine: str
+    name: str
+    id: str
+    size_gb: float | None
+    image_gb: float | None
+    files: int | None
+    path: str | None  # of one of the files
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +188,7 @@ class Host:
     managers: frozenset[str]  # conda, mamba, micromamba, uv
     stores: dict[str, Store]  # by backend
     found_container: Container | None  # of our name, in whichever engine
+    kept: tuple[Kept, ...]
     sif_images: frozenset[str]
     huggingface_token: bool  # its file is there
     shell_key: str | None  # of verl-shell; None where it isn't there
@@ -227,6 +244,7 @@ def read(facts: Any, catalog: Catalog) -> Host:
     images = mappings(facts.get("images"))
     ray, network = mapping(facts.get("ray")), mapping(facts.get("network"))
     ray_container, service = mapping(ray.get("container")), mapping(ray.get("user_service"))
+    kept = _kept(facts, images)
     driver = text(nvidia.get("driver_version"))
     cdi_lacks = _cdi_lacks(toolkit, driver)
     podman_installed = flag(podman.get("installed")) is True
@@ -271,8 +289,9 @@ def read(facts: Any, catalog: Catalog) -> Host:
         local_images=tuple(images),
         pythons=_pythons(facts),
         managers=frozenset(str(name) for name, found in mapping(facts.get("managers")).items() if found),
-        stores=_stores(mapping(facts.get("disk")), text(user.get("home")) or "~"),
+        stores=_stores(mapping(facts.get("disk")), text(user.get("home")) or "~", kept),
         found_container=_container(facts.get("container")),
+        kept=kept,
         sif_images=frozenset(texts(facts.get("sif_images"))),
         huggingface_token=facts.get("huggingface_token") is True,
         shell_key=text(mapping(facts.get("verl_shell")).get("key")),
@@ -400,7 +419,7 @@ def _images_by_engine(images: list[dict[str, Any]]) -> dict[str, tuple[frozenset
     return found
 
 
-def _stores(disk: dict[str, Any], home: str) -> dict[str, Store]:
+def _stores(disk: dict[str, Any], home: str, kept: tuple[Kept, ...]) -> dict[str, Store]:
     """Docker and Podman have a store of their own; the others keep all in the user's prefix."""
     docker, podman = mapping(disk.get("engine_root")), mapping(disk.get("podman_root"))
     own = mapping(disk.get("prefix")) or mapping(disk.get("home"))
@@ -412,19 +431,56 @@ def _stores(disk: dict[str, Any], home: str) -> dict[str, Store]:
             text(docker.get("path")) or "/var/lib/docker",
             number(docker.get("free_gb")),
             1.1,
-            "Free space (docker system df; docker image prune), or move the engine's data-root to a larger disk.",
+            "Free space (docker system df; docker image prune), or move the engine's data-root to a larger disk."
+            + _frees("docker", kept),
         ),
         "podman": Store(
             "podman",
             text(podman.get("path")) or f"{home}/.local/share/containers/storage",
             number(podman.get("free_gb")),
             1.1,
-            "Free space (podman system df; podman image prune), or move graphroot (storage.conf) to a larger disk.",
+            "Free space (podman system df; podman image prune), or move graphroot (storage.conf) to a larger disk."
+            + _frees("podman", kept),
         ),
         # The layers are unpacked beside the file that is made of them.
         "apptainer": Store("apptainer", path, free, 1.5, larger),
         "source": Store("source", path, free, 1.1, larger),
     }
+
+
+def _frees(engine: str, kept: tuple[Kept, ...]) -> str:
+    """What the containers that are kept take on the engine's disk: their own layers, and the images below them."""
+    sentences = []
+    for one in kept:
+        if one.engine == engine:
+            sizes = [size for size in (one.size_gb, one.image_gb) if size is not None]
+            takes = f"takes {sum(sizes):.1f} GB with its image" if sizes else "takes room, with its image"
+            sentences.append(
+                f" {one.name}, kept for the files in it, {takes}: {engine} rm {one.name} when you have them."
+            )
+    return "".join(sentences)
+
+
+def _kept(facts: dict[str, Any], images: list[dict[str, Any]]) -> tuple[Kept, ...]:
+    known = mapping(mapping(mapping(facts.get("stamps")).get("training_container")).get("kept"))
+    found = []
+    for item in mappings(facts.get("kept_containers")):
+        about = known if known.get("id") == item.get("id") else {}
+        found.append(kept_container({**about, **item}, images))
+    return tuple(kept for kept in found if kept)
+
+
+def kept_container(about: dict[str, Any], images: list[dict[str, Any]]) -> Kept | None:
+    """A container that is kept, as the facts and the step's stamp tell of it."""
+    engine, name, ident = text(about.get("engine")), text(about.get("name")), text(about.get("id"))
+    if not (engine and ident and name and re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*-before-[0-9a-f]{12}", name)):
+        return None
+    size, path = number(about.get("size_bytes")), text(about.get("path"))
+    image = next((each for each in images if each.get("id") == about.get("image_id")), {})
+    return Kept(
+        engine, name, ident, size / 1e9 if size is not None else None, number(image.get("size_gb")),
+        whole(about.get("files")), path if path and path.startswith("/") and path.isprintable() else None,
+    )  # fmt: skip
 
 
 def _podman_lacks(podman: dict[str, Any], cdi_lacks: str) -> str:
@@ -505,6 +561,10 @@ def _container(container: Any) -> Container | None:
         image_ref=text(container.get("image_ref")),
         processes=tuple(str(item)[:80] for item in items(container.get("processes"))),
         key=text(labels.get("verl-provision.key")),
+        ours=bool(labels),  # the facts have only those that begin with verl-provision.
+        mounts=tuple(
+            text(mount.get("target")) or "" for mount in mappings(mapping(container.get("spec")).get("mounts"))
+        ),
         engine=text(container.get("engine")) or "docker",
         by_cdi=any(request.get("driver") == "cdi" for request in mappings(spec.get("device_requests"))),
     )

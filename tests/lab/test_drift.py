@@ -38,13 +38,6 @@ BY_HAND = {  # what somebody did: (host, command, command that takes it back, th
     "the runtime's entry": (GPU, edit("del d['runtimes']"), MEND, "nvidia_container_toolkit"),
     "the toolkit's version": (GPU, INSTALL.format("1.19.1"), INSTALL.format("1.20.0"), "nvidia_container_toolkit"),
     "the container stopped": (GPU, "docker stop -t 1 verl", "docker start verl", "training_container"),
-    "the container made anew with other flags": (
-        GPU,
-        "docker stop -t 1 verl; docker rename verl kept; "
-        "docker run -d --name verl --shm-size=1g $(docker inspect -f '{{.Image}}' kept) sleep infinity",
-        "docker rm -f verl; docker rename kept verl; docker start verl",
-        "training_container",
-    ),
     "the checkout's commit": (
         GPU,
         f"{MOVED} tag kept; {MOVED} commit -q --allow-empty -m x; chown -R ops: ~ops/verl/src/.git",

@@ -4,8 +4,10 @@ import hashlib
 import json
 from typing import Any
 
+# What became of people's files came after 0.1.0: no reason to make a container of that version anew.
+FILES = frozenset({"home", "home_mounts", "discard_kept"})
 # How a step goes about it, not what it brings about.
-NOT_CONTENT = frozenset(
+NOT_CONTENT = FILES | frozenset(
     {
         "become",
         "root_become",

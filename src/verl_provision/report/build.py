@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from verl_provision.decide.junk import mapping
+from verl_provision.facts import kept_container
 from verl_provision.plain import to_plain
+from verl_provision.plan.container_files import kept_warning
 
 SCHEMA_VERSION = 1
 WELL = {
@@ -60,6 +63,7 @@ def host_report(
     if not plan["ok"]:
         return report | {"state": "refused", "reason": sentence(plan["errors"])}
     variables = hostvars[name]
+    report["plan"] = plan | {"warnings": [*plan["warnings"], *newly_kept(variables, plan)]}
     outcome = to_plain(variables.get("verification_result") or {})
     report["checks"] = outcome.get("checks") or []
     failure = to_plain(variables.get("__verl_failure"))
@@ -95,6 +99,17 @@ def host_report(
         reason = f"{level(verification['level'], outcome)} passed at {outcome['verified_at']}"
         return report | {"state": "verified", "reason": reason, "verified_at": outcome["verified_at"]}
     return report
+
+
+def newly_kept(variables: Mapping, plan: dict[str, Any]) -> list[dict[str, str]]:
+    """The warning of a container that this run replaced and kept; the plan was made before."""
+    result = mapping(to_plain(variables.get("training_container_result") or {}))
+    kept = kept_container({**mapping(result.get("kept")), "engine": plan["backend"]}, [])
+    if kept is None:
+        return []
+    command = f"{'sudo ' * bool(plan['verification']['become'])}{kept.engine}"
+    warning = kept_warning(kept, command)
+    return [warning] if not any(kept.name in known["message"] for known in plan["warnings"]) else []
 
 
 def level(wanted: str, outcome: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ class Request:
     verify_level: str
     verify_again: bool
     disrupt: bool
+    discard_changes: bool
     state_dir: str
     prefix: str
     container: str
@@ -63,6 +64,7 @@ class Request:
             "policy": values["verl_driver_policy"],
             "force": values["verl_image_force"],
             "disrupt": values["verl_allow_disruption"],
+            "discard_changes": values["verl_discard_container_changes"],
             "container": values["verl_container_name"],
             "no_proxy": tuple(values["verl_no_proxy"]),
         }

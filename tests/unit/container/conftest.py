@@ -1,10 +1,13 @@
 """The modules as Ansible runs them: arguments as JSON, engines played by recorded answers."""
 
+import base64
 import importlib.util
+import io
 import json
 import shutil
 import stat
 import sys
+import tarfile
 from pathlib import Path
 
 import ansible.module_utils
@@ -19,7 +22,7 @@ if MODULE_UTILS not in ansible.module_utils.__path__:
 RECORDED = Path(__file__).parent / "recorded"
 
 FAKE = """#!{python}
-import json, os, sys
+import base64, json, os, sys
 here = os.path.dirname(os.path.abspath(__file__))
 name = os.path.basename(__file__)
 with open(os.path.join(here, name + ".calls"), "a") as calls:
@@ -32,6 +35,13 @@ for index, rule in enumerate(script):
             rule["times"] -= 1
             with open(os.path.join(here, name + ".json"), "w") as handle:
                 json.dump(script, handle)
+        for path, content in dict(rule.get("makes") or ()).items():  # in the folder that is named last
+            path = os.path.join(sys.argv[-1], path)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w") as handle:
+                handle.write(content)
+            os.utime(path, (1, 1))
+        sys.stdout.buffer.write(base64.b64decode(rule.get("tar", "")))
         sys.stdout.write(rule.get("out", ""))
         sys.stderr.write(rule.get("err", ""))
         sys.exit(rule.get("rc", 0))
@@ -53,14 +63,28 @@ class Fake:
     def _save(self):
         (self.folder / f"{self.name}.json").write_text(json.dumps(self.script))
 
-    def says(self, argv, out="", err="", rc=0, times=None):
-        """Answer `argv...` with this; `times` uses it up."""
-        rule = {"argv": argv, "out": out if isinstance(out, str) else json.dumps(out), "err": err, "rc": rc}
+    def says(self, argv, out="", err="", rc=0, times=None, first=False, **more):
+        """Answer `argv...` with this; `times` uses it up, `first` comes before what was said already."""
+        rule = {"argv": argv, "out": out if isinstance(out, str) else json.dumps(out), "err": err, "rc": rc, **more}
         if times is not None:
             rule["times"] = times
-        self.script.append(rule)
+        self.script.insert(0 if first else len(self.script), rule)
         self._save()
         return self
+
+    def holds(self, container, path, files):
+        """Have `cp` hand out a tree: as an archive, and into a folder."""
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            top = tarfile.TarInfo(Path(path).name)
+            top.type = tarfile.DIRTYPE
+            tar.addfile(top)
+            for name, content in files.items():
+                entry = tarfile.TarInfo(f"{Path(path).name}/{name}")
+                entry.size, entry.mtime = len(content), 1
+                tar.addfile(entry, io.BytesIO(content.encode()))
+        self.says(["cp", f"{container}:{path}", "-"], tar=base64.b64encode(archive.getvalue()).decode())
+        return self.says(["cp", f"{container}:{path}/."], makes=files)
 
     @property
     def calls(self):

@@ -2,11 +2,36 @@
 
 import copy
 import json
+import os
+import shutil
 
 import pytest
 
 IMAGE_ID = "sha256:" + "a" * 64
 IDENT = "3f2a" + "0" * 60
+# What `docker diff` says of a container in which nobody did anything but our `pip install -e`.
+UNTOUCHED = """C /usr
+C /usr/lib
+C /usr/lib/python3
+C /usr/lib/python3/dist-packages
+A /usr/lib/python3/dist-packages/__editable__.verl-0.4.1.pth
+A /usr/lib/python3/dist-packages/verl-0.4.1.dist-info
+A /usr/lib/python3/dist-packages/verl-0.4.1.dist-info/RECORD
+D /usr/lib/python3/dist-packages/verl
+A /workspace
+A /workspace/verl
+C /root
+C /root/.cache
+A /root/.cache/pip
+A /root/.cache/pip/selfcheck.json
+C /etc
+C /etc/ld.so.cache
+A /usr/lib/x86_64-linux-gnu
+A /usr/lib/x86_64-linux-gnu/libcuda.so.1
+C /tmp
+A /tmp/x
+"""
+WORK = UNTOUCHED + "A /root/notes.txt\n"
 TOP = "PID STAT COMMAND\n4711 Ss sleep infinity\n"
 
 
@@ -33,14 +58,25 @@ def container(recorded, tmp_path):
 def docker(fake):
     """Docker with the image."""
     docker = fake("docker")
-    docker.says(["ps"], out="")
+    docker.says(["ps"], out="", times=1)
     docker.says(["image", "inspect"], out=[{"Id": IMAGE_ID, "RepoDigests": [], "Config": {}}])
+    docker.says(["diff"], out=UNTOUCHED)
+    docker.says(["container", "inspect", "--size"], out=[{"SizeRw": 4096}])
     return docker
+
+
+@pytest.fixture
+def replaceable(docker, container):
+    """Docker with the container, idle, which it can stop, rename and make anew."""
+    docker.says(["container", "inspect"], out=[container]).says(["top"], out=TOP)
+    for word in ("stop", "rename", "start", "rm", "update"):
+        docker.says([word])
+    return docker.says(["create"], out="new\n")
 
 
 def changing(docker):
     """The calls that change anything."""
-    words = ("create", "start", "stop", "rm", "rename", "kill")
+    words = ("create", "start", "stop", "rm", "rename", "kill", "update")
     return [call for call in docker.calls if call[0] in words]
 
 
@@ -52,7 +88,8 @@ def test_it_is_created_and_started_with_the_seeds_flags(module, docker, args, co
     assert answer["actions"] == ["created", "started"]
     assert changing(docker) == [
         ["create", "--runtime=nvidia", "--gpus", "all", "--net=host", "--shm-size=10g", "--cap-add=SYS_ADMIN", "-v",
-         f"{tmp_path}/src:/workspace/verl", "--name", "verl", "verlai/verl:x", "sleep", "infinity"],
+         f"{tmp_path}/src:/workspace/verl", "--label", "verl-provision.home=", "--name", "verl", "verlai/verl:x",
+         "sleep", "infinity"],
         ["start", "verl"],
     ]  # fmt: skip
     assert answer["command_line"]["shell"] == "docker exec -it verl bash"
@@ -116,7 +153,7 @@ def test_a_zombie_is_nobody(module, docker, args, container):
     docker.says(["container", "inspect"], out=[container]).says(["top"], out=TOP + "4801 Z [python3] <defunct>\n")
     docker.says(["stop"]).says(["rename"]).says(["create"], out="new\n").says(["start"]).says(["rm"])
     answer = module("verl_container", {**args, "shm_size": "64g", "known_id": IDENT})
-    assert answer["actions"] == ["removed", "created", "started"]
+    assert answer["actions"] == ["removed", "created", "started"], answer
     assert [call[0] for call in changing(docker)] == ["stop", "rename", "create", "start", "rm"]
 
 
@@ -180,3 +217,182 @@ def test_the_daemons_errors_come_with_the_next_command(module, fake, args):
     answer = module("verl_container", args)
     assert answer["failed"]
     assert "docker group" in answer["fix"]
+
+
+# ---- what a user has in it
+
+
+def recreated(module, args, **more):
+    """Run the module so that the container has to be made anew."""
+    return module("verl_container", {**args, "shm_size": "64g", "known_id": IDENT, **more})
+
+
+def test_a_container_with_files_outside_its_mounts_is_kept(module, fake, args, replaceable):
+    replaceable.says(["diff"], out=WORK, first=True)
+    answer = recreated(module, args)
+    assert answer["actions"] == ["kept", "created", "started"], answer
+    assert replaceable.called("rm") == []
+    aside = f"verl-before-{IDENT[:12]}"
+    assert answer["kept"] == {
+        "name": aside, "id": IDENT, "image_id": IMAGE_ID, "size_bytes": 4096, "files": 1, "path": "/root/notes.txt",
+    }  # fmt: skip
+    assert replaceable.called("rename") == [["rename", IDENT, aside]]
+
+
+def test_it_does_not_start_again_by_itself(module, args, replaceable, container):
+    container["HostConfig"]["RestartPolicy"] = {"Name": "always"}
+    replaceable.says(["container", "inspect"], out=[container], first=True).says(["diff"], out=WORK, first=True)
+    replaceable.says(["container", "inspect", "--size"], out=[{"SizeRw": 1}], first=True)
+    assert "kept" in recreated(module, args, restart="always")["actions"]
+    assert replaceable.called("update") == [["update", "--restart=no", IDENT]]
+
+
+def test_a_second_one_with_files_is_left_as_it_is(module, fake, args, container):
+    docker = fake("docker")
+    old = "9" * 64
+    docker.says(["ps"], out=f"{old}\tverl-before-{old[:12]}\n")
+    docker.says(["image", "inspect"], out=[{"Id": IMAGE_ID, "RepoDigests": [], "Config": {}}])
+    docker.says(["container", "inspect"], out=[container]).says(["top"], out=TOP).says(["diff"], out=WORK)
+    kept = {"id": old, "name": f"verl-before-{old[:12]}"}
+    answer = recreated(module, args, kept=kept)
+    assert (answer["changed"], answer["kept"]) == (False, kept)
+    assert "/root/notes.txt" in answer["deferred"]["because"]
+    assert kept["name"] in answer["deferred"]["because"]
+    assert "verl_discard_container_changes" in answer["deferred"]["fix"]
+    assert changing(docker) == []
+
+
+def test_what_was_kept_is_removed_where_that_is_wished_and_the_next_is_kept(module, fake, args, container):
+    docker = fake("docker")
+    old = "9" * 64
+    docker.says(["ps"], out=f"{old}\tverl-before-{old[:12]}\n").says(["diff"], out=WORK)
+    docker.says(["image", "inspect"], out=[{"Id": IMAGE_ID, "RepoDigests": [], "Config": {}}])
+    docker.says(["container", "inspect", "--size"], out=[{"SizeRw": 4096}])
+    docker.says(["container", "inspect", old], out=[{"Id": old, "State": {"Running": False}}])
+    docker.says(["container", "inspect"], out=[container]).says(["top"], out=TOP)
+    for word in ("stop", "rename", "create", "start", "rm"):
+        docker.says([word])
+    answer = recreated(module, args, kept={"id": old, "name": f"verl-before-{old[:12]}"}, discard_kept=True)
+    assert answer["actions"] == ["discarded", "kept", "created", "started"]
+    assert docker.called("rm") == [["rm", "-f", old]]
+    assert answer["kept"]["id"] == IDENT
+
+
+def test_one_that_a_killed_run_left_aside_with_files_is_kept_and_named(module, fake, args, container):
+    docker = fake("docker")
+    old = "9" * 64
+    aside = copy.deepcopy(container) | {"Id": old, "Name": f"/verl-before-{old[:12]}"}
+    docker.says(["ps"], out=f"{old}\tverl-before-{old[:12]}\n").says(["diff"], out=WORK)
+    docker.says(["image", "inspect"], out=[{"Id": IMAGE_ID, "RepoDigests": [], "Config": {}}])
+    docker.says(["container", "inspect", "--size"], out=[{"SizeRw": 4096}])
+    docker.says(["container", "inspect", old], out=[aside])
+    docker.says(["container", "inspect"], out=[container])
+    answer = module("verl_container", args)
+    assert answer["actions"] == ["kept"]
+    assert answer["kept"]["path"] == "/root/notes.txt"
+    assert changing(docker) == []
+    again = module("verl_container", {**args, "kept": answer["kept"]})
+    assert (again["changed"], again["kept"]) == (False, answer["kept"])
+
+
+HOME = {"huggingface": "/root/.cache/huggingface", "root-data": "/root/data", "data": "/data"}
+
+
+def test_a_new_container_gets_mounts_for_what_people_keep(module, docker, args, container, tmp_path):
+    docker.says(["container", "inspect"], err="Error: No such container: verl", rc=1, times=1)
+    docker.says(["create"], out=IDENT + "\n").says(["start"]).says(["container", "inspect"], out=[container])
+    own = [*args["volumes"], f"{tmp_path}:/data"]
+    module("verl_container", {**args, "volumes": own, "home": f"{tmp_path}/verl/home/verl"})
+    create = docker.called("create")[0]
+    mounts = [create[at + 1] for at, word in enumerate(create) if word == "-v"]
+    home = f"{tmp_path}/verl/home/verl"
+    assert mounts == [*own, f"{home}/huggingface:/root/.cache/huggingface", f"{home}/root-data:/root/data"]
+    assert f"verl-provision.home={home}" in create
+    assert sorted(path.name for path in (tmp_path / "verl/home/verl").iterdir()) == ["huggingface", "root-data"]
+
+
+def test_a_container_is_not_made_anew_for_these_mounts(module, docker, args, container, tmp_path):
+    docker.says(["container", "inspect"], out=[container])
+    answer = module("verl_container", {**args, "home": f"{tmp_path}/home"})
+    assert (answer["changed"], answer["differences"]) == (False, [])
+    container["Config"]["Labels"] = {"verl-provision.home": "/elsewhere"}
+    container["Mounts"].append({"Type": "bind", "Source": "/elsewhere/data", "Destination": "/data", "RW": True})
+    docker.says(["ps"], first=True).says(["container", "inspect"], out=[container], first=True)
+    assert module("verl_container", {**args, "home": f"{tmp_path}/home"})["differences"] == []
+    container["Mounts"][-1]["Source"] = "/mnt/theirs"
+    docker.says(["ps"], first=True).says(["container", "inspect"], out=[container], first=True)
+    docker.says(["top"], out=TOP).says(["diff"], out=UNTOUCHED)
+    answer = module("verl_container", {**args, "home": f"{tmp_path}/home"}, check=True)
+    assert [difference["option"] for difference in answer["differences"]] == ["volumes"]
+
+
+def test_old_data_moves_into_the_new_mounts(module, args, replaceable, tmp_path):
+    replaceable.says(
+        ["diff"], out=UNTOUCHED + "A /root/data\nA /root/data/gsm8k\nA /root/data/gsm8k/train.parquet\n", first=True
+    )
+    replaceable.holds(IDENT, "/root/data", {"gsm8k/train.parquet": "rows"})
+    answer = recreated(module, args, home=f"{tmp_path}/home")
+    assert answer["actions"] == ["removed", "created", "started"], answer
+    assert (tmp_path / "home/root-data/gsm8k/train.parquet").read_text() == "rows"
+    words = [call[0] for call in replaceable.calls]
+    assert words.index("stop") < words.index("rename") < words.index("create") < words.index("rm")
+    assert [path.name for path in (tmp_path / "home").iterdir() if path.name.startswith(".")] == []
+
+
+def test_data_that_a_killed_run_had_copied_already_is_not_copied_over_nor_kept_twice(
+    module, args, replaceable, tmp_path
+):
+    replaceable.says(["diff"], out=UNTOUCHED + "A /root/data\nA /root/data/x\n", first=True)
+    replaceable.holds(IDENT, "/root/data", {"x": "rows"})
+    there = tmp_path / "home/root-data/x"
+    there.parent.mkdir(parents=True)
+    there.write_text("rows")
+    os.utime(there, (1, 1))
+    (there.parent / "newer").write_text("made since")
+    assert recreated(module, args, home=f"{tmp_path}/home")["actions"] == ["removed", "created", "started"]
+    assert (there.parent / "newer").exists()
+
+
+def test_data_that_differs_from_what_the_mount_holds_is_kept_in_its_container(module, args, replaceable, tmp_path):
+    replaceable.says(["diff"], out=UNTOUCHED + "A /root/data\nA /root/data/x\n", first=True)
+    replaceable.holds(IDENT, "/root/data", {"x": "rows"})
+    there = tmp_path / "home/root-data/x"
+    there.parent.mkdir(parents=True)
+    there.write_text("other rows")
+    answer = recreated(module, args, home=f"{tmp_path}/home")
+    assert (answer["actions"][0], answer["kept"]["path"]) == ("kept", "/root/data/x")
+    assert there.read_text() == "other rows"
+
+
+def test_data_that_does_not_fit_stops_everything_before_it_begins(module, args, replaceable, tmp_path, monkeypatch):
+    replaceable.says(["diff"], out=UNTOUCHED + "A /root/data\nA /root/data/x\n", first=True)
+    replaceable.holds(IDENT, "/root/data", {"x": "rows"})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10, 8, 2))
+    answer = recreated(module, args, home=f"{tmp_path}/home")
+    assert answer["failed"]
+    assert "/root/data" in answer["msg"]
+    assert "training_container_home" in answer["fix"]
+    assert changing(replaceable) == []
+
+
+def test_where_the_copy_fails_the_old_one_goes_on(module, args, replaceable, tmp_path):
+    replaceable.says(["diff"], out=UNTOUCHED + "A /root/data\nA /root/data/x\n", first=True)
+    replaceable.says(["cp", f"{IDENT}:/root/data/."], err="input/output error", rc=1)
+    replaceable.holds(IDENT, "/root/data", {"x": "rows"})
+    answer = recreated(module, args, home=f"{tmp_path}/home")
+    assert answer["failed"]
+    assert "back in its place" in answer["msg"]
+    assert [call[0] for call in changing(replaceable)] == ["stop", "start"]
+    assert list((tmp_path / "home").iterdir()) == []
+
+
+def test_where_the_layer_cannot_be_read_nothing_is_touched(module, args, replaceable):
+    replaceable.says(["diff"], err="Error response from daemon: i/o timeout", rc=1, first=True)
+    assert recreated(module, args)["failed"]
+    assert changing(replaceable) == []
+
+
+def test_a_labelled_container_is_ours_though_the_stamp_is_gone(module, args, replaceable, container):
+    container["Config"]["Labels"] = {"verl-provision.home": ""}
+    replaceable.says(["container", "inspect"], out=[container], first=True)
+    assert recreated(module, args, known_id="")["actions"] == ["removed", "created", "started"]

@@ -112,7 +112,8 @@ def settle(facts: dict[str, Any], planned: dict[str, Any]) -> dict[str, Any]:
         if name == "training_container":
             done["container"] = {
                 "engine": args["engine"], "name": args["name"], "id": "1234567890ab", "running": True,
-                "processes": [], "labels": {}, "spec": {},
+                "processes": [], "labels": {"verl-provision.home": args["home"]},
+                "spec": {"mounts": [{"target": place} for place in ("/workspace/verl", "/root", "/data")]},
             }  # fmt: skip
         if name == "verl_shell":
             done["verl_shell"] = {"path": args["path"], "key": step["key"]}

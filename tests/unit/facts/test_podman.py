@@ -51,7 +51,7 @@ class Host(RecordedHost):
 
 def test_a_user_without_a_store_is_not_given_one():
     host, facts = Host(False, {"--version": "podman version 5.4.2\n"}), podman.empty()
-    assert podman.probe(host, USER, facts) == ([], None, None)
+    assert podman.probe(host, USER, facts) == ([], None, None, [])
     assert facts == {
         "installed": True, "version": "5.4.2", "rootless": True, "subids": True, "running": [],
         "root_dir": "/home/ops/.local/share/containers/storage",
@@ -67,10 +67,21 @@ def test_images_and_our_container():
         "images": json.dumps(IMAGES),
     }
     facts = podman.empty()
-    images, container, _ray = podman.probe(Host(True, answers), USER, facts)
+    images, container, _ray, _kept = podman.probe(Host(True, answers), USER, facts)
     assert [item["name"] for item in facts["running"]] == ["verl"]
     assert (container["engine"], container["running"], container["processes"]) == ("podman", True, [])
     assert len(images) == 1 and images[0]["digests"] == ["sha256:" + "d" * 64] and images[0]["size_gb"] == 24.3
+
+
+def test_what_was_replaced_and_kept_is_told():
+    kept, own = "b" * 64, "d" * 64
+    rows = [
+        {"Id": kept, "Names": [f"verl-before-{kept[:12]}"], "State": "exited"},
+        {"Id": own, "Names": ["verl-before-mine"], "State": "exited"},
+    ]
+    answers = {"--version": "podman version 5.4.2\n", "ps": json.dumps(rows), "images": "[]"}
+    found = podman.probe(Host(True, answers), USER, podman.empty())[3]
+    assert found == [{"engine": "podman", "name": f"verl-before-{kept[:12]}", "id": kept}]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +107,7 @@ def test_where_the_store_is(files, store, monkeypatch):
 @pytest.mark.parametrize("output", ["", "null", "[]", "not json", "[1]"])
 def test_odd_listings(output):
     answers = {"--version": "podman version 5.4.2\n", "ps": output, "images": output}
-    assert podman.probe(Host(True, answers), USER, podman.empty()) == ([], None, None)
+    assert podman.probe(Host(True, answers), USER, podman.empty()) == ([], None, None, [])
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ def converged(**change):
     facts["engines"]["docker"] |= {"version": "27.5.1"}
     done = settle(facts, plan(facts))
     done["container"] = OURS
+    done["stamps"]["training_container"]["id"] = OURS["id"]
     old = old_toolkit(**change)
     done["toolkit"] = old["toolkit"]
     done["engines"]["docker"] |= {key: old["engines"]["docker"][key] for key in ("cdi", "cgroup_driver")}

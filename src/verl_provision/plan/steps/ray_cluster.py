@@ -9,7 +9,7 @@ from verl_provision import addresses as ip
 from verl_provision import versions
 from verl_provision.decide.junk import mapping, text, whole
 from verl_provision.facts import Host
-from verl_provision.plan.keys import step_key
+from verl_provision.plan.keys import FILES, step_key
 from verl_provision.plan.steps.huggingface_token import token_path
 from verl_provision.plan.steps.step import Context, Item, Notes, Step, defer, warn
 from verl_provision.plan.steps.training_container import container_env, mebibytes
@@ -132,6 +132,7 @@ def arguments(
         extra_args=container.get("extra_args", []),
         env={},
         volumes=container.get("volumes", []),
+        home=container.get("home", ""),  # the same data as in the training container
         head=place.head,
         head_address=addresses.get(place.head),
         head_token=f"{place.head_state_dir or request.state_dir}/ray/token",
@@ -160,6 +161,7 @@ def arguments(
     if source:
         content["environment"] = context.before["source_environment"].config_hash
     verl = str(checkout.args["version"]) if checkout else None
+    container = {key: value for key, value in container.items() if key not in FILES}
     args["node_key"] = step_key(NAME, {**content, "container": container, "verl": verl})
     return args
 

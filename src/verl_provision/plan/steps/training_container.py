@@ -6,7 +6,7 @@ from typing import Any
 
 from verl_provision.decide.junk import items, mapping, text
 from verl_provision.facts import Host
-from verl_provision.plan import disruption, legacy_hook
+from verl_provision.plan import container_files, disruption, legacy_hook
 from verl_provision.plan.keys import step_key
 from verl_provision.plan.steps import container_image, nvidia_container_toolkit
 from verl_provision.plan.steps.step import SECRETS, Context, Notes, Step, applied_hash, defer, in_use, warn
@@ -32,6 +32,9 @@ def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> S
             # Another way to its GPUs is no reason to make it anew.
             step = Step(other, step_key(NAME, {**other, **inside}))
     step = step.noting(legacy_hook_warning(host, request, context, step.args["gpu_request"]))
+    step = step.noting(container_files.notes(host, step.args))
+    if step.notes.errors:
+        return step
     reason = container_reason(host, request, step.config_hash)
     effect = context.before.get("disruption")
     if not reason and effect and effect.reason and effect.args["action"] == disruption.RESTART:
@@ -67,8 +70,10 @@ def arguments(host: Host, request: Wishes, decision: Decision, context: Context)
         extra_args=[],
         env={},
         volumes=[],
+        home=f"{context.prefix}/home/{request.container}",
         pypi_index=request.mirrors.get("pypi") or "",
         disruption_allowed=request.disrupt,
+        discard_kept=request.discard_changes,
     )
     args["env"] = {**container_env(request, context), **mapping(args["env"])}
     if context.token:
@@ -116,4 +121,4 @@ def container_reason(host: Host, request: Wishes, config_hash: str) -> str:
         return f"the container {name} is another one than the last run left"
     if not container.running:
         return f"the container {name} is not running"
-    return ""
+    return container_files.to_discard(host, request)
