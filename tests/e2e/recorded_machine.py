@@ -12,8 +12,9 @@ from pathlib import Path
 
 import yaml
 
+from tests.unit.facts.recorded import HOSTS as RECORDED
+
 ROOT = Path(__file__).resolve().parents[2]
-RECORDED = ROOT / "tests/fixtures/hosts"
 
 
 class RecordedMachine:

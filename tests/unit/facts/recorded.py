@@ -7,13 +7,21 @@ from types import SimpleNamespace
 
 from ansible.module_utils.verl_probes.host import Host
 
+from tests.unit.facts.recordings import laid_out
+
 REPOSITORY = Path(__file__).resolve().parents[3]
-HOSTS = REPOSITORY / "tests" / "fixtures" / "hosts"
 FACTS = REPOSITORY / "tests" / "fixtures" / "facts"
 SCHEMA = REPOSITORY / "catalog" / "schema" / "facts.json"
-NAMES = sorted(path.parent.name for path in HOSTS.glob("*/machine.json"))
 SECONDS = 0.4  # stands for every measured time
 TIMEOUT = 10  # stands for a recorded host's own limit
+
+
+OURS = HOSTS = laid_out()  # who has hosts of his own sets HOSTS; ours are found beside them
+NAMES = sorted(path.parent.name for path in HOSTS.glob("*/machine.json"))
+
+
+def _place(name):
+    return HOSTS / name if (HOSTS / name).is_dir() else OURS / name
 
 
 class RecordedHost(Host):
@@ -21,11 +29,11 @@ class RecordedHost(Host):
 
     def __init__(self, name):
         self.name = name
-        self.machine = json.loads((HOSTS / name / "machine.json").read_text())
-        self.layers = [HOSTS / layer for layer in (name, *self.machine["layers"])]
+        self.machine = json.loads((_place(name) / "machine.json").read_text())
+        self.layers = [_place(layer) for layer in (name, *self.machine["layers"])]
         home = self.machine["identity"][2]
         super().__init__(
-            probe_root=str(HOSTS / self.machine.get("tree", name) / "tree"),
+            probe_root=str(_place(self.machine.get("tree", name)) / "tree"),
             timeout=self.machine["timeout"],
             state_dir=home + "/.local/state/verl-provision",
             prefix=home + "/verl",
