@@ -1,11 +1,12 @@
 """Write the inventory of the lab that is up, and its overlay of the catalog."""
 
 import json
+import subprocess
 
 import yaml
 
 from lab import keys, network, settings
-from lab.build import dockerapt, imagebase, images, toolkit
+from lab.build import dockerapt, imagebase, images, toolkit, verlgit
 from lab.topology import Host
 
 HEADER = "# Written by `python -m lab up`; removed by `python -m lab down`.\n"
@@ -18,7 +19,17 @@ def _overlay() -> dict:
     packages = json.loads((imagebase.make() / "packages.json").read_text())
     versions = {package["name"].lower(): package["version"] for package in packages}
     inside = {"python": "3.11"} | {key: versions[key.replace("_", "")] for key in SHARED}
-    return {"images": [line | inside for line in json.loads((images.make() / "overlay.json").read_text())]}
+    # Its repository has verl's trees and commits of its own.
+    repository = verlgit.make() / "verl.git"
+    releases = []
+    for release in settings.VERL_RELEASES:
+        command = ["git", "--git-dir", str(repository), "rev-parse", f"v{release}^{{commit}}"]
+        commit = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        releases.append({"version": release, "git_commit": commit})
+    return {
+        "releases": releases,
+        "images": [line | inside for line in json.loads((images.make() / "overlay.json").read_text())],
+    }
 
 
 def write(hosts: list[Host]) -> None:

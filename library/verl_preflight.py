@@ -20,7 +20,8 @@ options:
       - C(registry_manifest) has C(ref), C(digest), C(arch), C(mirrors), C(insecure) (registries that need no TLS) and
         C(known) (only whether this host gets at the digest is asked). C(gpg_key) has C(url) and
         C(fingerprint). C(apt_package) has C(url) (the folder of the Packages file) and C(packages), a list
-        of C(name) and C(version), in which C(*) stands for anything. C(git_ref) has C(repo) and C(version).
+        of C(name) and C(version), in which C(*) stands for anything. C(git_ref) has C(repo), C(version) and
+        C(commit) (what the tag has to be).
         C(pypi) has C(name), C(version), C(indexes) and C(python).
     type: list
     elements: dict

@@ -282,6 +282,12 @@ def git_ref(request, context):
             "{0} has no tag {1} (it has {2})".format(hide(repo), version, ", ".join(tags[-5:]) or "none"),
             "Choose a verl_version that it has, or set verl_mirror_git",
         )
+    if request.get("commit") not in (None, commit):
+        raise Missing(
+            "{0} has {1} at commit {2}, which is not verl's".format(hide(repo), version, commit),
+            "Use a mirror that is a copy of verl's repository (verl_mirror_git), or name the commit you want: verl_commit",
+            needed="{0} at commit {1}".format(version, request["commit"]),
+        )
     return "commit {0}".format(commit[:12]), {"commit": commit}
 
 

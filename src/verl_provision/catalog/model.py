@@ -69,6 +69,7 @@ class Release:
     python: str
     pypi: bool
     git_tag: str | None
+    git_commit: str | None  # of the tag
     python_recommended: str | None
     vllm_floor: str | None
     vllm_also: tuple[str, ...]
@@ -251,6 +252,7 @@ def read_release(entry: dict[str, Any]) -> Release | None:
         python=text(entry.get("python")) or "",
         pypi=entry.get("pypi") is not False,
         git_tag=text(entry.get("git_tag")),
+        git_commit=text(entry.get("git_commit")),
         python_recommended=text(entry.get("python_recommended")),
         vllm_also=texts(entry.get("vllm_also")),
         vllm_floor=text(entry.get("vllm_floor")),

@@ -260,7 +260,8 @@ def _of_host(plan: dict[str, Any], machine: dict[str, Any]) -> list[dict[str, An
         )
     if "verl_checkout" in steps:
         args = steps["verl_checkout"]
-        asked.append({"kind": "git_ref", "repo": args["repo"], "version": args["version"]})
+        commit = {"commit": args["commit"]} if args.get("commit") else {}
+        asked.append({"kind": "git_ref", "repo": args["repo"], "version": args["version"], **commit})
     if "source_environment" in steps:
         asked += _source(steps["source_environment"])
     return asked

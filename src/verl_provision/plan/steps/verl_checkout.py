@@ -1,10 +1,22 @@
 """Plan role verl_checkout: clone or move the checkout that is mounted into the container, or built from."""
 
+from typing import Any
+
 from verl_provision.decide.junk import mapping, text
 from verl_provision.facts import Host
 from verl_provision.plan.keys import step_key
 from verl_provision.plan.steps import source_environment
-from verl_provision.plan.steps.step import WHEN_IDLE, Context, Step, applied_hash, defer, in_use, works_inside
+from verl_provision.plan.steps.step import (
+    WHEN_IDLE,
+    Context,
+    Notes,
+    Step,
+    applied_hash,
+    defer,
+    in_use,
+    warn,
+    works_inside,
+)
 from verl_provision.select.decision import Decision
 from verl_provision.select.wanted import Wishes
 
@@ -24,15 +36,20 @@ def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> S
         path=f"{context.prefix}/src",
         become=False,
     )
-    step = Step(args, step_key(NAME, args))
+    key, tagged = step_key(NAME, args), args["version"] == release.git_tag
+    known = release.git_commit if tagged else None
+    step = Step(args | ({"commit": known} if known else {}), key)
+    if tagged and not known and request.mirrors.get("git"):
+        step = step.noting(unchecked(args))
     wanted, path = str(args["version"]), args["path"]
     if found is None:
         return step.because(f"there is no checkout at {path}")
     commit, tag = text(found.get("commit")) or "", text(found.get("tag"))
-    if tag == wanted or (commit and commit.startswith(wanted) and len(wanted) >= 7):
+    own = bool(known and commit and commit != known)  # a mirror's own release
+    if (tag == wanted and not own) or (commit and commit.startswith(wanted) and len(wanted) >= 7):
         return step
     left = text(mapping(host.stamps.get(NAME)).get("commit")) or commit
-    if applied_hash(host, NAME) == step.config_hash and not tag and left == commit:
+    if applied_hash(host, NAME) == step.config_hash and not tag and left == commit and not own:
         return step  # a tag that a shallow clone doesn't show
     disturbs, fix = "code_in_use", WHEN_IDLE
     if in_use(host, request):
@@ -43,6 +60,17 @@ def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> S
         because = f"{path} has changes that are not committed ({tag or commit[:12]})"
         disturbs, fix = "local_changes", f"git -C {path} stash, or commit, then run again."
     else:
-        reason = f"{path} is at {tag or commit[:12] or 'no commit'}, wanted is {wanted}"
+        at = f"{tag} ({commit[:12]})" if tag == wanted else tag or commit[:12] or "no commit"
+        reason = f"{path} is at {at}, wanted is {wanted}{f' ({known[:12]})' if known and tag == wanted else ''}"
         return step.because(reason, disturbs if works_inside(host) else "none")
     return step.noting(defer(NAME, f"check out {wanted}", disturbs, because, fix))
+
+
+def unchecked(args: dict[str, Any]) -> Notes:
+    """Say that nobody can tell whether a mirror's tag is verl's own."""
+    return warn(
+        "release_commit",
+        f"which commit {args['version']} is in verl's own repository is not known here: what {args['repo']} has under that "
+        "tag is taken",
+        "Set verl_commit, or give the release its git_commit in a file that verl_catalog_extra names.",
+    )
