@@ -285,7 +285,7 @@ def git_ref(request, context):
     if request.get("commit") not in (None, commit):
         raise Missing(
             "{0} has {1} at commit {2}, which is not verl's".format(hide(repo), version, commit),
-            "Use a mirror that is a copy of verl's repository (verl_mirror_git), or name the commit you want: verl_commit",
+            "Use a copy of verl's repository (verl_mirror_git), or name the commit that you want: verl_commit",
             needed="{0} at commit {1}".format(version, request["commit"]),
         )
     return "commit {0}".format(commit[:12]), {"commit": commit}

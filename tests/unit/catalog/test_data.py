@@ -395,3 +395,10 @@ def test_thresholds_name_products_and_are_each_for_one_case() -> None:
     assert len(set(cases)) == len(cases)
     # NVLS is what 8 GPUs behind an NVSwitch have; it must never be asked of fewer.
     assert {entry["gpus"] for entry in CATALOG["thresholds"] if entry["algorithm"] == "nvls"} == {8}
+
+
+def test_every_release_but_the_newest_has_its_commit() -> None:
+    """0.9.1 was tagged after the copy of the repository that was read."""
+    releases = load()["releases"]
+    assert [release["version"] for release in releases if not release["git_commit"]] == ["0.9.1"]
+    assert len({release["git_commit"] for release in releases}) == len(releases)

@@ -209,6 +209,9 @@ def test_git_tags_with_git(ask, tmp_path):
     head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     assert ask("git_ref", repo=f"file://{tmp_path}", version="v1")["data"]["commit"] == head
     assert ask("git_ref", repo=f"file://{tmp_path}", version=head)["ok"]
+    assert ask("git_ref", repo=f"file://{tmp_path}", version="v1", commit=head)["ok"]
+    other = ask("git_ref", repo=f"file://{tmp_path}", version="v1", commit="e" * 40)
+    assert not other["ok"] and head in other["found"] and "e" * 40 in other["needed"] and "verl_commit" in other["fix"]
     missing = ask("git_ref", repo=f"file://{tmp_path}", version="v2")
     assert "it has v1" in missing["found"]
     assert "can't be asked" in ask("git_ref", repo=f"file://{tmp_path}/none", version="v1")["found"]

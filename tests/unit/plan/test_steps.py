@@ -7,6 +7,7 @@ import pytest
 
 from tests.unit.decide.machines import DOCKER_26, ROOT, loaded, machine, plan, recorded, settle
 from verl_provision.plan.fleet import plan_fleet
+from verl_provision.plan.keys import step_key
 from verl_provision.plan.steps import training_container
 
 BARE = {"docker": False, "sudo": True}
@@ -745,3 +746,31 @@ def test_another_digest_of_the_same_tag_on_the_host_is_not_what_was_asked_for():
     local = {"refs": ["verlai/verl:vllm024.latest"], "digests": [f"verlai/verl@sha256:{'4' * 64}"]}
     facts = machine(images=[{"engine": "docker", "id": "i", "size_mb": 1, **local}])
     assert "container_image" in plan(facts, image=f"vllm024@{PIN}", driver_policy="minor")["steps"]
+
+
+def test_a_release_tag_comes_with_its_commit_and_the_step_keeps_its_key():
+    release = next(one for one in loaded()["releases"] if one["version"] == "0.9.0")
+    step = plan(machine(), version="0.9.0")["steps"]["verl_checkout"]
+    assert step["args"]["commit"] == release["git_commit"]
+    args = {name: value for name, value in step["args"].items() if name != "commit"}
+    assert step["key"] == step_key("verl_checkout", args), "hosts of 0.1.0 stay as they are"
+    assert "commit" not in plan(machine(), version="0.9.0", commit="a" * 40)["steps"]["verl_checkout"]["args"]
+
+
+def test_a_checkout_of_a_mirrors_own_release_is_not_the_release():
+    facts = machine()
+    planned = plan(facts, version="0.9.0")
+    commit = planned["steps"]["verl_checkout"]["args"]["commit"]
+    for found, wanted in (({"tag": "v0.9.0", "commit": commit}, False), ({"tag": "v0.9.0", "commit": "f" * 40}, True)):
+        settled = settle(facts, planned)
+        settled["verl_checkout"] = {**(settled["verl_checkout"] or {}), **found, "dirty": False}
+        steps = plan(settled, version="0.9.0")["steps"]
+        assert ("verl_checkout" in steps) is wanted
+    assert commit[:12] in steps["verl_checkout"]["reason"] and "f" * 12 in steps["verl_checkout"]["reason"]
+
+
+def test_a_mirrors_tag_that_nobody_can_check_is_said():
+    said = plan(machine(), version="0.9.1", mirror_git="https://git.example/verl.git")
+    assert [item["rule"] for item in said["warnings"] if "verl_commit" in item["fix"]] == ["release_commit"]
+    known = plan(machine(), version="0.9.0", mirror_git="https://git.example/verl.git")
+    assert "release_commit" not in [item["rule"] for item in known["warnings"]]

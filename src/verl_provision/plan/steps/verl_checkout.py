@@ -38,8 +38,8 @@ def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> S
     )
     key, tagged = step_key(NAME, args), args["version"] == release.git_tag
     known = release.git_commit if tagged else None
-    step = Step(args | ({"commit": known} if known else {}), key)
-    if tagged and not known and request.mirrors.get("git"):
+    step = Step(({"commit": known} if known else {}) | args, key)
+    if tagged and not step.args.get("commit") and request.mirrors.get("git"):
         step = step.noting(unchecked(args))
     wanted, path = str(args["version"]), args["path"]
     if found is None:
@@ -70,7 +70,7 @@ def unchecked(args: dict[str, Any]) -> Notes:
     """Say that nobody can tell whether a mirror's tag is verl's own."""
     return warn(
         "release_commit",
-        f"which commit {args['version']} is in verl's own repository is not known here: what {args['repo']} has under that "
-        "tag is taken",
+        f"which commit {args['version']} is in verl's own repository is not known here: what {args['repo']} has under "
+        "that tag is taken",
         "Set verl_commit, or give the release its git_commit in a file that verl_catalog_extra names.",
     )
