@@ -56,7 +56,7 @@ def settle(hosts: dict[str, Any], planned: dict[str, Any]) -> None:
             if step == "verl_checkout":
                 facts["verl_checkout"] = {
                     "path": "",
-                    "commit": "0" * 40,
+                    "commit": detail["args"].get("commit") or "0" * 40,
                     "tag": detail["args"]["version"],
                     "dirty": False,
                 }

@@ -108,7 +108,8 @@ def settle(facts: dict[str, Any], planned: dict[str, Any]) -> dict[str, Any]:
                 {"engine": args["engine"], "refs": [args["pull_ref"]], "digests": [], "id": "sha256:1", "size_gb": 30.0}
             )
         if name == "verl_checkout":
-            done["verl_checkout"] = {"path": args["path"], "commit": "c" * 40, "tag": args["version"], "dirty": False}
+            commit = args.get("commit") or "c" * 40
+            done["verl_checkout"] = {"path": args["path"], "commit": commit, "tag": args["version"], "dirty": False}
         if name == "training_container":
             done["container"] = {
                 "engine": args["engine"], "name": args["name"], "id": "1234567890ab", "running": True,
