@@ -17,8 +17,8 @@ short_description: Decides backend, image and steps for every host, and says why
 version_added: "0.1.0"
 author: verl-provision authors (@verl-provision)
 description:
-  - Takes the facts that C(verl_host_facts) registered as C(__verl_facts) on each host and the wishes of C(verl_begin),
-    and returns the plan of the fleet (C(catalog/schema/plan.json)).
+  - Takes the facts that C(verl_host_facts) registered as C(__verl_facts) on each host and what C(verl_load_inputs)
+    returned, and gives the plan of the fleet (C(catalog/schema/plan.json)).
   - Never raises for a host that fits nothing. Such a plan has C(ok) false and says what was found and what is needed.
 options:
   _input:
@@ -26,7 +26,7 @@ options:
     type: dict
     required: true
   run:
-    description: What P(verl_begin#filter) returned.
+    description: What P(verl_load_inputs#filter) returned.
     type: dict
     required: true
 """
@@ -34,7 +34,7 @@ options:
 EXAMPLES = r"""
 - name: Plan a machine that could not be reached
   ansible.builtin.debug:
-    msg: "{{ hosts | verl_plan(hosts | verl_begin(['gpu-1'], about)) }}"
+    msg: "{{ hosts | verl_plan(hosts | verl_load_inputs(['gpu-1'], about)) }}"
   vars:
     about: {mode: plan, started: "2026-11-24T10:00:00Z"}
     hosts: {gpu-1: {__verl_facts: {unreachable: true, msg: "no route to host"}}}

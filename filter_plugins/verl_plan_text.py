@@ -22,7 +22,7 @@ options:
     type: dict
     required: true
   run:
-    description: What P(verl_begin#filter) returned.
+    description: What P(verl_load_inputs#filter) returned.
     type: dict
     required: true
 """
@@ -33,7 +33,7 @@ EXAMPLES = r"""
     msg: "{{ hosts | verl_plan(run) | verl_plan_text(run) }}"
   vars:
     hosts: {gpu-1: {__verl_facts: {unreachable: true, msg: "no route to host"}}}
-    run: "{{ hosts | verl_begin(['gpu-1'], {'mode': 'plan', 'started': '2026-11-24T10:00:00Z'}) }}"
+    run: "{{ hosts | verl_load_inputs(['gpu-1'], {'mode': 'plan', 'started': '2026-11-24T10:00:00Z'}) }}"
 """
 
 RETURN = r"""

@@ -24,7 +24,7 @@ options:
     type: dict
     required: true
   run:
-    description: What P(verl_begin#filter) returned.
+    description: What P(verl_load_inputs#filter) returned.
     type: dict
     required: true
   fleet:
@@ -50,7 +50,7 @@ EXAMPLES = r"""
   vars:
     hosts: {gpu-1: {__verl_facts: {unreachable: true, msg: "no route to host"}}}
     about: {mode: plan, ansible: 2.19.14, started: "2026-11-24T10:00:00Z"}
-    run: "{{ hosts | verl_begin(['gpu-1'], about) }}"
+    run: "{{ hosts | verl_load_inputs(['gpu-1'], about) }}"
 """
 
 RETURN = r"""
@@ -62,7 +62,7 @@ _value:
 
 def verl_report(hostvars, run, fleet, finished, directory=""):
     """Return the report, its views and the verdicts; see DOCUMENTATION."""
-    about = {**to_plain(run), "timeline": timeline.parts(time.monotonic())}
+    about = {**to_plain(run), "timeline": timeline.run.parts(time.monotonic())}
     document = build.build(hostvars, about, to_plain(fleet), str(finished))
     directory = str(directory) or str(paths.reports())
     previous = latest.before(directory, document)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -11,11 +11,10 @@ from verl_provision.paths import ROOT
 from verl_provision.plain import to_plain
 from verl_provision.plan import cluster, preflight, rolling
 from verl_provision.plan import fleet as decide
+from verl_provision.plan.plays import NO_HOSTS
 from verl_provision.variables import Reader, Request
 
 VERIFICATION = ROOT / "roles/verification/files"
-OUT = ("__verl_failure", "__verl_deferred")  # a host with one of these has left the run
-NO_HOSTS = ["all:!all"]  # a pattern that matches nobody and warns nobody
 
 
 def begin(hostvars: Mapping[str, Mapping], hosts: list[str], about: dict[str, Any]) -> dict[str, Any]:
@@ -34,7 +33,7 @@ def begin(hostvars: Mapping[str, Mapping], hosts: list[str], about: dict[str, An
     }
     reader = Reader()
     for name in hosts:
-        read = reader.read(hostvars[name])
+        read = reader.read(own(hostvars, name))
         values = dict(read.values)
         if about["mode"] == "verify":
             values["verl_verify_again"] = True
@@ -55,6 +54,33 @@ def begin(hostvars: Mapping[str, Mapping], hosts: list[str], about: dict[str, An
             host["wishes"]["verl_nnodes"] = len(members) if name in members else 1
     run["look_at"] = [name for name, host in run["hosts"].items() if not host["wish_errors"]] or NO_HOSTS
     return run
+
+
+class Own(Mapping):
+    """A host's variables without those that a step of this invocation set; each is worked out when it is asked for."""
+
+    def __init__(self, variables: Mapping[str, Any], kept: dict[str, Any]):
+        self.variables, self.kept = variables, kept
+        self.names = [name for name in variables if name not in (variables.get("__verl_set") or []) or name in kept]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.kept[name] if name in self.kept else self.variables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def own(hostvars: Mapping[str, Mapping], name: str) -> Mapping[str, Any]:
+    """What the user set for a host. Two playbooks in one invocation: the first one's steps set variables of roles."""
+    variables = hostvars[name]
+    set_here = variables.get("__verl_set")
+    if not set_here:
+        return variables
+    before = hostvars["localhost"]["__verl_run"]["hosts"].get(name, {}).get("settings", {})
+    return Own(variables, {key: value for own in before.values() for key, value in own.items() if key in set_here})
 
 
 def outside(variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,99 +225,8 @@ def add_ways(fleet: dict[str, Any], hostvars: Mapping[str, Mapping], inputs: dic
             about["insecure"].append(mirror.removeprefix("http://").partition("/")[0])
 
 
-def step_hosts(hostvars: Mapping[str, Mapping], step: str, check_mode: bool) -> list[str]:
-    """The hosts of one step's play, from what the run keeps on `localhost`; those that failed earlier are left out.
-
-    `facts` are the hosts that may be looked at, `drained` those that an earlier run left drained, `pull_hold` and
-    `pull_release` those in pull mode on which something is done, `unwell` those that fail the run (none in plan mode:
-    plan.yml tells what doesn't fit from what drifted). In check mode, and where only the cluster is started, a step
-    that needs another planned step isn't entered: its prerequisite doesn't exist yet. Without a run (a syntax check)
-    there are no hosts.
-    """
-    known = hostvars.get("localhost", {})
-    alone = known.get("__verl_run", {}).get("mode") == "cluster"  # nothing before it is done in this run
-    if step == "facts":
-        return list(known.get("__verl_run", {}).get("look_at", [])) or NO_HOSTS
-    if step == "unwell":
-        told = {} if known.get("__verl_run", {}).get("mode") == "plan" else known.get("__verl_report", {})
-        return [str(name) for name, verdict in told.get("verdicts", {}).items() if not verdict["well"]] or NO_HOSTS
-    fleet = known.get("__verl_fleet", {})
-    if step == "drained":
-        names = [str(name) for name in fleet.get("drained", []) if "__verl_drained" not in hostvars[name]]
-        return ([] if check_mode else names) or NO_HOSTS
-    if step in ("pull_hold", "pull_release"):
-        return pull_hosts(hostvars, known, step, check_mode) or NO_HOSTS
-    names = []
-    for name, host in fleet.get("hosts", {}).items():
-        if host["ok"] and wanted(host, step, check_mode or alone) and not any(fact in hostvars[name] for fact in OUT):
-            names.append(str(name))
-    disturbed = in_turn(fleet, step, names)
-    return [name for name in names if name not in set(disturbed)] + disturbed or NO_HOSTS
-
-
-def step_batches(hostvars: Mapping[str, Mapping], step: str, check_mode: bool) -> list[int]:
-    """`serial` of a step's play: the hosts that aren't disturbed at once, a canary, then batches. [] is all at once."""
-    names = step_hosts(hostvars, step, check_mode)
-    if names == NO_HOSTS or check_mode:
-        return []
-    known = hostvars["localhost"]
-    disturbed = in_turn(known["__verl_fleet"], step, names)
-    return rolling.rolling_of(known["__verl_run"]).sizes(len(names) - len(disturbed), len(disturbed))
-
-
-def in_turn(fleet: Mapping[str, Any], step: str, names: list[str]) -> list[str]:
-    """Of the hosts of a step's play, those that it disturbs and that are met in batches."""
-    disturbed = set() if step in rolling.TOGETHER else set(fleet.get("disturbed", {}).get(step, []))
-    return [name for name in names if name in disturbed]
-
-
-def turn(hostvars: Mapping[str, Mapping], step: str, play_hosts: list[str], batch: list[str]) -> dict[str, Any]:
-    """Why a step isn't begun on the hosts of this batch, `{step, by, reason, fix}`; {} where it may be.
-
-    `play_hosts` are all hosts of the step's play in its order. A batch has only hosts that are disturbed, or none.
-    """
-    known = hostvars["localhost"]
-    hosts = in_turn(known["__verl_fleet"], step, play_hosts)
-    host = next((name for name in batch if name in hosts), None)
-    if host is None:
-        return {}
-    how = rolling.rolling_of(known["__verl_run"])
-    lost, left = [], []
-    for name in how.before(hosts, host):
-        failure, deferred = (hostvars[name].get(key) or {} for key in OUT)
-        if deferred.get("by") == "rolling":
-            left.append(name)
-        elif step in (failure.get("step"), deferred.get("step")):
-            lost.append(name)
-    why = how.stopped(hosts, host, lost, left)
-    fix = "Mend what failed, then run again: the step is done then."
-    return {"step": step, "by": "rolling", "reason": why, "fix": fix} if why else {}
-
-
-def pull_hosts(hostvars: Mapping[str, Mapping], known: Mapping[str, Any], step: str, check_mode: bool) -> list[str]:
-    """The hosts in pull mode on which this run does something (`pull_hold`), or did (`pull_release`)."""
-    if check_mode:
-        return []
-    names = []
-    for name, host in known.get("__verl_fleet", {}).get("hosts", {}).items():
-        facts = (hostvars[name].get("__verl_facts") or {}).get("facts") or {}
-        works = host["ok"] and (host["steps"] or host["verification"]["needed"])
-        if facts.get("pull") and (works if step == "pull_hold" else "__verl_held" in hostvars[name]):
-            names.append(str(name))
-    return names
-
-
 def drifted(verdicts: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
     """What is wrong with the hosts that have no plan, and the hosts whose plan would do something (or a pattern)."""
     unwell = [f"{name}: {verdict['message']}" for name, verdict in verdicts.items() if not verdict["well"]]
     names = [str(name) for name, verdict in verdicts.items() if verdict["state"] == "planned"]
     return unwell, names or NO_HOSTS
-
-
-def wanted(host: dict[str, Any], step: str, check_mode: bool) -> bool:
-    """Whether this host's plan enters `step` (or `verification`) in this run."""
-    if step == "verification":
-        return host["verification"]["needed"] and not (check_mode and host["steps"])
-    if step not in host["steps"]:
-        return False
-    return not (check_mode and any(need in host["steps"] for need in host["steps"][step]["needs"]))

@@ -1,25 +1,71 @@
-"""When each play of this run began. The callback plugin `verl_timeline` tells; `verl_report` asks.
+"""Where the time of this run went. The callback plugin `verl_timeline` tells; `verl_report` asks.
 
-Both are in Ansible's own process or in a fork of it, so a list is enough.
+Both are in Ansible's own process or in a fork of it, so module state is enough.
 """
 
-from itertools import pairwise
+from dataclasses import dataclass, field
 from typing import Any
 
-LEAST = 0.05  # seconds; a play without hosts takes less, and is no news
+from verl_provision.plan.steps import title
 
-_plays: list[tuple[str, float]] = []
-
-
-def begin(name: str, now: float) -> None:
-    """A play begins, and with it the one before ends."""
-    _plays.append((name, now))
+LEAST = 0.05  # seconds; what takes less is no news
 
 
-def parts(now: float) -> list[dict[str, Any]]:
-    """Where the time went until now: {name, start, seconds} of each play that took any."""
-    return [
-        {"name": name, "start": round(start - _plays[0][1], 1), "seconds": round(end - start, 1)}
-        for (name, start), (_, end) in pairwise([*_plays, ("", now)])
-        if end - start >= LEAST
-    ]
+@dataclass
+class Span:
+    """Something that took from `first` to `last`."""
+
+    name: str
+    first: float
+    last: float
+
+
+@dataclass
+class Timeline:
+    """Plays; and steps, each from the first host that began it to the last one that did something in it."""
+
+    spans: list[Span] = field(default_factory=list)
+    play: Span | None = None
+    steps: dict[str, Span] = field(default_factory=dict)  # by their names
+    at: dict[str, Span] = field(default_factory=dict)  # by host
+
+    def begin(self, play: str, now: float) -> None:
+        """A play begins, and with it the one before ends, and its steps."""
+        self.end(now)
+        self.at.clear()
+        self.play = Span(play, now, now)
+        self.spans.append(self.play)
+
+    def step(self, host: str, step: str, now: float) -> None:
+        """A host begins a step. A play that has steps is told by them."""
+        self.seen(host, now)
+        if self.play in self.spans:
+            self.spans.remove(self.play)
+        if step not in self.steps:
+            self.steps[step] = Span(title(step), now, now)
+            self.spans.append(self.steps[step])
+        self.at[host] = self.steps[step]
+        self.seen(host, now)
+
+    def seen(self, host: str, now: float) -> None:
+        """A host did something: its step takes until now at least."""
+        if host in self.at:
+            self.at[host].last = now
+
+    def end(self, now: float) -> None:
+        """The play goes on until now."""
+        if self.play:
+            self.play.last = now
+
+    def parts(self, now: float) -> list[dict[str, Any]]:
+        """{name, start, seconds} of each step, and of each play without steps, that took any time until now."""
+        self.end(now)
+        start = self.spans[0].first if self.spans else now
+        return [
+            {"name": span.name, "start": round(span.first - start, 1), "seconds": round(span.last - span.first, 1)}
+            for span in self.spans
+            if span.last - span.first >= LEAST
+        ]
+
+
+run = Timeline()

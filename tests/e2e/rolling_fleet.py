@@ -20,8 +20,8 @@ PLAY = """
   gather_facts: false
   vars: {__verl_mode: "{{ ansible_check_mode | ternary('check', 'apply') }}"}
   tasks:
-    - import_tasks: ROOT/playbooks/tasks/begin.yml
-- hosts: "{{ hostvars | default({}) | verl_step_hosts('facts') }}"
+    - import_tasks: ROOT/playbooks/tasks/load_inputs.yml
+- hosts: "{{ hostvars | default({}) | verl_play_hosts('facts') }}"
   gather_facts: false
   tasks:
     - import_tasks: ROOT/playbooks/tasks/facts.yml
@@ -36,9 +36,16 @@ PLAY = """
     - debug:
         msg: "{{ hostvars['localhost'].__verl_fleet | verl_plan_text(hostvars['localhost'].__verl_run) }}"
       run_once: true
-- import_playbook: ROOT/playbooks/steps/disruption.yml
+- import_playbook: ROOT/playbooks/disturb.yml
   when: not (quiet | default(false))
-- import_playbook: ROOT/playbooks/steps/drained.yml
+- hosts: "{{ hostvars | default({}) | verl_play_hosts('after') }}"
+  gather_facts: false
+  tasks:
+    - include_tasks: ROOT/playbooks/tasks/undrain.yml
+      vars: {__verl_step: drain}
+      when:
+        - inventory_hostname in hostvars['localhost'].__verl_fleet.drained
+        - __verl_drained is not defined and not ansible_check_mode
 - import_playbook: ROOT/playbooks/report.yml
 """
 ROLE = """

@@ -74,7 +74,7 @@ def test_the_collection_has_every_playbook_and_its_documentation(collection, tmp
     where = {"ANSIBLE_COLLECTIONS_PATH": str(folder)}
     run(*OFFLINE, commands / "ansible-playbook", *check, cwd=tmp_path, **where)
     said = run(*OFFLINE, commands / "ansible-doc", "-t", "filter", "verl.provision.verl_plan", cwd=tmp_path, **where)
-    assert "verl.provision.verl_begin" in said.stdout
+    assert "verl.provision.verl_load_inputs" in said.stdout
     said = run(*OFFLINE, commands / "ansible-doc", "-t", "module", "verl.provision.verl_sif", cwd=tmp_path, **where)
     assert "registry_logins" in said.stdout and "no_proxy" in said.stdout  # from the documentation's fragments
 

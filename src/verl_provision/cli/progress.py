@@ -7,32 +7,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from verl_provision.plan.steps import AT, labels, title
 from verl_provision.report.view import duration
 
-# The plays of site.yml, by their names, as columns.
-PHASES = {
-    "Look at the hosts": "look",
-    "Make the plan": "plan",
-    "Install or configure the container engine": "engine",
-    "Install the container toolkit": "toolkit",
-    "Make the changes take effect": "effect",
-    "Pull the image": "image",
-    "Check verl out": "verl",
-    "Keep the Hugging Face token": "token",
-    "Start the training container": "container",
-    "Build the source environment": "environment",
-    "Install verl-shell": "shell",
-    "Start Ray on the nodes of a cluster": "ray",
-    "Take back the hosts that an earlier run left drained": "drain",
-    "Verify where verl will run": "verify",
-}
-QUIET = {
-    "Check the wishes before any host is touched": "wishes",
-    "Keep pull runs away": "hold",
-    "Let pull runs go on": "report",
-    "Write the report": "report",
-    "Fail where a host isn't well": "report",
-}
+# What a host goes through: the facts, by the module that gathers them, then the steps of its plan.
+FACTS = "verl_host_facts"
+PHASES = {FACTS: "facts", **labels()}
+REPORT = "verl_report_files"  # the module that writes the report: what fails afterwards is in it
 PROGRESS = re.compile(r"^(?P<host>[^\s:]+): (?P<what>.*): (?P<said>\S+ \S+ of .* downloaded.*|waits \d+ s before .*)$")
 ANSI = re.compile(r"\x1b\[[\d;]*m")
 RUNNING, DONE, FAILED, UNREACHABLE = "running", "done", "failed", "unreachable"
@@ -44,10 +25,16 @@ class Host:
 
     name: str
     phases: dict[str, str] = field(default_factory=dict)  # label -> running, done, failed, unreachable
+    phase: str = ""  # the one it is in, or was in last
     task: str = ""
     said: str = ""  # a line of progress, such as of a pull
     since: float = 0.0
     failed: bool = False
+
+    def end(self, state: str) -> None:
+        """The phase that it is in has ended so."""
+        if self.phases.get(self.phase) == RUNNING:
+            self.phases[self.phase] = state
 
 
 class Run:
@@ -55,10 +42,9 @@ class Run:
 
     def __init__(self, started: float):
         self.started = started
-        self.phase = ""
-        self.play = ""
-        self.task = ""
-        self.announced = True
+        self.phase = ""  # the newest one that a host began
+        self.told: set[str] = set()  # phases that have had their line
+        self.reporting = False
         self.hosts: dict[str, Host] = {}
         self.failures: list[str] = []
 
@@ -66,46 +52,41 @@ class Run:
         """Read one event of ansible-runner."""
         kind, data = event.get("event", ""), event.get("event_data") or {}
         if kind == "playbook_on_play_start":
-            return self._play(str(data.get("name") or data.get("play") or ""))
-        if kind == "playbook_on_task_start":
-            self.task = str(data.get("name") or data.get("task") or "")
+            self.finish()
             return []
         if kind == "verbose":
             return self._said(event.get("stdout") or "", now)
         name = data.get("host")
         if not name or not kind.startswith("runner_on_"):
             return []
+        host = self.hosts.setdefault(name, Host(name))
+        task, action = str(data.get("task") or ""), str(data.get("task_action") or "").rpartition(".")[2]
         if kind == "runner_on_start":
-            self._host(name, now)
-            # Only now: a play without hosts is no news.
-            new = [] if self.announced else [self._line(f"{self.phase}: {self.play}", now)]
-            self.announced = True
-            return new
+            self.reporting = self.reporting or action == REPORT
+            if host.task != task:
+                host.task, host.since, host.said = task, now, ""
+            return self._enter(host, FACTS, now) if action == FACTS and not host.phases else []
         if kind in ("runner_on_failed", "runner_on_unreachable"):
-            return self._bad(name, kind == "runner_on_unreachable", data, now)
-        return []
+            return self._bad(host, kind == "runner_on_unreachable", data, now)
+        host.task = ""
+        step = ((data.get("res") or {}).get("ansible_facts") or {}).get(AT)
+        return self._enter(host, str(step), now) if kind == "runner_on_ok" and step else []
 
     def finish(self) -> None:
-        """The phase, or the run, has ended: nothing of it runs any more."""
+        """A play, or the run, has ended: nothing of it runs any more."""
         for host in self.hosts.values():
-            if host.phases.get(self.phase) == RUNNING:
-                host.phases[self.phase] = DONE
+            host.end(DONE)
             host.task = host.said = ""
 
-    def _play(self, name: str) -> list[str]:
-        self.finish()
-        self.phase = PHASES.get(name) or QUIET.get(name) or name
-        self.announced = self.phase in QUIET.values()
-        self.play = name
-        return []
-
-    def _host(self, name: str, now: float) -> Host:
-        host = self.hosts.setdefault(name, Host(name))
-        if self.phase and self.phase not in QUIET.values() and self.phase not in host.phases:
-            host.phases[self.phase] = RUNNING
-        if host.task != self.task:
-            host.task, host.since, host.said = self.task, now, ""
-        return host
+    def _enter(self, host: Host, phase: str, now: float) -> list[str]:
+        host.end(DONE)
+        host.phase = self.phase = PHASES.get(phase, phase)
+        host.phases[host.phase] = RUNNING
+        if self.phase in self.told:
+            return []
+        self.told.add(self.phase)
+        what = "Gather the facts" if phase == FACTS else title(phase)
+        return [self._line(f"{self.phase}: {what}", now)]
 
     def _said(self, text: str, now: float) -> list[str]:
         lines = []
@@ -116,22 +97,19 @@ class Run:
                 lines.append(self._line(f"{match['host']}: {match['said']}", now))
         return lines
 
-    def _bad(self, name: str, unreachable: bool, data: dict[str, Any], now: float) -> list[str]:
-        host = self._host(name, now)
-        if data.get("ignore_errors") or self.phase == "report":  # the report's last play fails hosts that it listed
-            if unreachable or self.phase == "report":
-                host.failed = True
-            else:
-                return []
-        host.failed = True
-        if self.phase in host.phases:
-            host.phases[self.phase] = UNREACHABLE if unreachable else FAILED
-        if self.phase == "report":
+    def _bad(self, host: Host, unreachable: bool, data: dict[str, Any], now: float) -> list[str]:
+        task, host.task = host.task, ""
+        if data.get("ignore_errors") and not unreachable:
             return []
+        host.failed = True
+        if self.reporting:  # its last play fails the hosts that it listed
+            return []
+        host.end(UNREACHABLE if unreachable else FAILED)
         result = data.get("res") or {}
         message = " ".join(str(result.get("msg") or "no message").split())
-        self.failures.append(f"{name}: {self.phase}: {message}")
-        return [self._line(f"{name}: {'unreachable' if unreachable else 'FAILED'}: {self.task}: {message[:1000]}", now)]
+        self.failures.append(f"{host.name}: {host.phase}: {message}")
+        said = "unreachable" if unreachable else "FAILED"
+        return [self._line(f"{host.name}: {said}: {task}: {message[:1000]}", now)]
 
     def _line(self, text: str, now: float) -> str:
         return f"[{duration(int(now - self.started)):>7}] {text}"

@@ -24,6 +24,36 @@ def disturbed(plans: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
+def parts(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """A host's steps as plays do them: `before` its first one that disturbs, what is done in its batch, and `after`.
+
+    Steps keep their order and come after what they need. A host is drained for as little as possible: what its steps
+    that disturb need (the image that a new container starts from) comes before, unless that itself needs one of them.
+    """
+    disturbing = [name for name, step in steps.items() if disruptive(step)]
+    if not disturbing:
+        return {"before": list(steps), "disturb": [], "after": []}
+    first = list(steps).index(disturbing[0])
+    before = list(steps)[:first]
+    wanted = needed(steps, disturbing)
+    batch, after = [], []
+    for name in list(steps)[first:]:
+        waits = needed(steps, [name]) & {*disturbing, *batch}
+        if name in disturbing or (name in wanted and waits):
+            batch.append(name)
+        elif name in wanted:
+            before.append(name)
+        else:
+            after.append(name)
+    return {"before": before, "disturb": batch, "after": after}
+
+
+def needed(steps: Mapping[str, Mapping[str, Any]], names: Collection[str]) -> set[str]:
+    """The steps that `names` need, and those that these need."""
+    found = {need for name in names for need in steps[name]["needs"] if need in steps}
+    return found | needed(steps, found) if found else set()
+
+
 @dataclass(frozen=True, slots=True)
 class Rolling:
     """How a fleet goes through a step that disturbs hosts; one and the same for all of them."""
@@ -32,11 +62,9 @@ class Rolling:
     batch: int
     max_fail: int  # percent
 
-    def sizes(self, harmless: int, disturbed: int) -> list[int]:
-        """The sizes of a play's batches, as `serial` takes them: hosts that aren't disturbed, canary, then the rest."""
-        if not disturbed:
-            return []
-        return [size for size in (harmless, min(self.canary, disturbed)) if size] + [self.batch]
+    def sizes(self, disturbed: int) -> list[int]:
+        """The sizes of a play's batches, as `serial` takes them: the canary, then batches."""
+        return [size for size in (min(self.canary, disturbed),) if size] + [self.batch]
 
     def before(self, hosts: list[str], host: str) -> list[str]:
         """Of the hosts that a step disturbs, in order, those whose batch comes before the one of `host`."""

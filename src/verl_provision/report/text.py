@@ -75,18 +75,17 @@ def drain_lines(name: str, fleet: dict[str, Any], run: dict[str, Any]) -> list[s
 
 
 def rolling_lines(fleet: dict[str, Any], run: dict[str, Any]) -> list[str]:
-    """In how many batches the steps that disturb go through the fleet; nothing where that is one host."""
-    lines = []
-    for step, disturbed in fleet.get("disturbed", {}).items():
-        hosts = [name for name in disturbed if fleet["hosts"][name]["ok"]]  # preflight may have refused some since
-        if len(hosts) < 2 or step in TOGETHER:
-            continue
-        turns = batches(hosts, rolling_of(run))
-        first, most = ", ".join(turns[0][:5]), max(len(turn) for turn in turns)
-        more = f" and {len(turns[0]) - 5} more" if len(turns[0]) > 5 else ""
-        rest = f"; then {len(hosts) - len(turns[0])} in batches of at most {most}" if len(turns) > 1 else ""
-        lines.append(f"rolling: {step}: {first}{more} first{rest}")
-    return ["", *lines] if lines else []
+    """In how many batches what disturbs goes through the fleet; nothing where that is one host."""
+    disturbed = {step: set(names) for step, names in fleet.get("disturbed", {}).items() if step not in TOGETHER}
+    names = set().union(*disturbed.values())
+    hosts = [name for name, plan in fleet["hosts"].items() if name in names and plan["ok"]]  # preflight may refuse some
+    if len(hosts) < 2:
+        return []
+    turns = batches(hosts, rolling_of(run))
+    first, most = ", ".join(turns[0][:5]), max(len(turn) for turn in turns)
+    more = f" and {len(turns[0]) - 5} more" if len(turns[0]) > 5 else ""
+    rest = f"; then {len(hosts) - len(turns[0])} in batches of at most {most}" if len(turns) > 1 else ""
+    return ["", f"rolling: {', '.join(disturbed)}: {first}{more} first{rest}"]
 
 
 def disruption(step: dict[str, Any]) -> str:

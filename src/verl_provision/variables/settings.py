@@ -24,6 +24,16 @@ def specs() -> dict[str, dict[str, Any]]:
     return found
 
 
+@lru_cache(maxsize=32)
+def open_variables(role: str) -> frozenset[str]:
+    """A role's variables that hold no secret."""
+    return frozenset(name for name, spec in specs()[role].items() if not _secret(spec))
+
+
+def _secret(spec: dict[str, Any]) -> bool:
+    return any(about.get("no_log") for about in (spec, *spec.get("options", {}).values()))
+
+
 def variables() -> list[str]:
     """Every role's variables."""
     return [name for options in specs().values() for name in options]
@@ -106,6 +116,6 @@ def needed(spec: dict[str, Any]) -> str:
 def public(role: str, variable: str, value: Any) -> Any:
     """What a plan may know of a setting: of a secret, only that it is there and, in a mapping, under which names."""
     spec = specs()[role][variable]
-    if not any(about.get("no_log") for about in (spec, *spec.get("options", {}).values())):
+    if not _secret(spec):
         return value
     return sorted(str(name) for name in value) if isinstance(value, dict) else bool(value)

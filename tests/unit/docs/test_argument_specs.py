@@ -21,10 +21,10 @@ def test_defaults_equal_the_spec(role):
         options |= entry.get("options", {})
     stated = {name: option["default"] for name, option in options.items() if "default" in option}
     defaults = {name: value for name, value in (read(role, "defaults/main.yml") or {}).items() if name[:2] != "__"}
-    # A template is no boolean, so Ansible's judges of documentation refuse it as the default of one.
+    # A template is no boolean or number, so Ansible's judges of documentation refuse it as the default of one.
     templates = {
         name for name, option in options.items()
-        if option["type"] == "bool" and "default" not in option and "{{" in str(defaults.get(name))
+        if option["type"] in ("bool", "int") and "default" not in option and "{{" in str(defaults.get(name))
     }  # fmt: skip
     assert {name: value for name, value in defaults.items() if name not in templates} == stated
 

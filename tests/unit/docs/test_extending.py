@@ -16,7 +16,6 @@ ROWS = [line.split("|")[1] for line in TEXT.splitlines() if line.startswith("| `
 EXAMPLES = {
     "<about>": "gpu",
     "<what it leaves behind>": "training_container",
-    "<the same>": "training_container",
     "<step>": "training_container",
     "<level>": "devices",
 }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from verl_provision.plan.rolling import Rolling, batches, disruptive, disturbed
+from verl_provision.plan.rolling import Rolling, batches, disruptive, disturbed, parts
 
 HOSTS = [f"gpu-{number}" for number in range(1, 8)]
 
@@ -44,11 +44,44 @@ def test_every_host_has_its_turn_once_and_waits_for_those_before(canary, batch, 
 
 
 @pytest.mark.parametrize(
-    ("canary", "batch", "harmless", "disturbs", "serial"),
-    [(1, 10, 5, 0, []), (1, 10, 5, 3, [5, 1, 10]), (1, 9, 0, 3, [1, 9]), (0, 9, 0, 3, [9]), (4, 9, 2, 3, [2, 3, 9])],
+    ("canary", "batch", "disturbs", "serial"), [(1, 10, 3, [1, 10]), (0, 9, 3, [9]), (4, 9, 3, [3, 9])]
+)
+def test_the_sizes_of_a_play_s_batches(canary, batch, disturbs, serial):
+    assert Rolling(canary, batch, 20).sizes(disturbs) == serial
+
+
+def steps(**given):
+    """Steps of a plan: name=(disruption, what it needs)."""
+    return {name: {"disruption": disturbs, "needs": list(needs)} for name, (disturbs, *needs) in given.items()}
+
+
+@pytest.mark.parametrize(
+    ("planned", "before", "batch", "after"),
+    [
+        (steps(engine=("none",), image=("none", "engine")), ["engine", "image"], [], []),
+        # Only the toolkit is missing: nobody waits for anybody's pull.
+        (
+            steps(toolkit=("none",), effect=("restart", "toolkit"), image=("none",), container=("none", "image")),
+            ["toolkit"], ["effect"], ["image", "container"],
+        ),
+        # The new container starts from an image that is pulled before the host is drained, once for both.
+        (
+            steps(effect=("restart",), image=("none",), shell=("none",), container=("recreate", "effect", "image")),
+            ["image"], ["effect", "container"], ["shell"],
+        ),
+        # What says where to pull from takes effect first.
+        (
+            steps(effect=("restart",), image=("none", "effect"), container=("recreate", "effect", "image")),
+            [], ["effect", "image", "container"], [],
+        ),
+        (
+            steps(effect=("restart",), checkout=("none",), image=("none", "checkout"), container=("recreate", "image")),
+            ["checkout", "image"], ["effect", "container"], [],
+        ),
+    ],
 )  # fmt: skip
-def test_the_sizes_of_a_play_s_batches(canary, batch, harmless, disturbs, serial):
-    assert Rolling(canary, batch, 20).sizes(harmless, disturbs) == serial
+def test_a_host_is_drained_once_and_for_as_little_as_possible(planned, before, batch, after):
+    assert parts(planned) == {"before": before, "disturb": batch, "after": after}
 
 
 @pytest.mark.parametrize(

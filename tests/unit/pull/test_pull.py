@@ -431,13 +431,17 @@ def test_what_a_host_installs_is_what_the_project_pins_and_whole():
 def outside(fleet, *steps):
     """The plays of a run from outside that has something to do on this host; what it said."""
     here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-    plan = {"hosts": {"here": {"ok": True, "steps": {"x": {}}, "verification": {"needed": True}}}}
-    run = {"__verl_fleet": plan, "__verl_run": {"id": "20261129T100000Z"}}
+    plan = {"hosts": {"here": {"ok": True, "steps": {}, "verification": {"needed": True}}}, "drained": []}
+    run = {"__verl_fleet": plan, "__verl_run": {"id": "20261129T100000Z", "mode": "apply"}}
     facts = {"__verl_facts": {"facts": {"pull": {"hold": str(fleet.place / "state/hold")}}}}
     inventory = fleet.place / "hosts.yml"
     inventory.write_text(yaml.safe_dump({"all": {"hosts": {"here": here | facts, "localhost": here | run}}}))
     begin = {"name": "Begin", "hosts": "here", "gather_facts": False, "tasks": []}
-    imports = [{"import_playbook": str(ROOT / f"playbooks/steps/{step}.yml")} for step in steps]
+    imports = []
+    if "hold" in steps:
+        imports.append({"import_playbook": f"{ROOT}/playbooks/apply.yml", "vars": {"__verl_play": "before"}})
+    if "release" in steps:
+        imports.append(yaml.safe_load((ROOT / "playbooks/report.yml").read_text())[0])
     (fleet.place / "site.yml").write_text(yaml.safe_dump([begin, *imports]))
     argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), str(fleet.place / "site.yml")]
     return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120).stdout
@@ -449,12 +453,12 @@ def test_a_run_from_outside_and_a_pull_run_never_work_at_once(fleet):
     (fleet.place / "state/lock").touch()
     with (fleet.place / "state/lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        said = outside(fleet, "pull_hold", "pull_release")
+        said = outside(fleet, "hold", "release")
     assert "A pull run is at work on this host" in said and "rescued=1" in said and not any(hold.iterdir()), said
-    said = outside(fleet, "pull_hold")
+    said = outside(fleet, "hold")
     assert "rescued=0" in said and (hold / "push").read_text() == "20261129T100000Z\n", said
     fleet.commit("one")
     assert fleet.pull()[0] == BUSY
-    said = outside(fleet, "pull_hold", "pull_release")
+    said = outside(fleet, "hold", "release")
     assert "failed=0" in said and not any(hold.iterdir()), said
     assert fleet.pull()[0] == 0

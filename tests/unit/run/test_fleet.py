@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from verl_provision import fleet, variables
+from verl_provision.plan import plays
 from verl_provision.variables import Reader
 
 ABOUT = {"mode": "apply", "started": "2026-11-24T10:00:00Z", "ansible": "2.19.14", "limit": None}
@@ -125,28 +126,7 @@ def test_unreachable_and_broken_hosts_are_set_apart_and_the_rest_is_planned():
         "broken": "failed",
     }
     assert plan["hosts"]["fine"]["ok"] is True
-    assert fleet.step_hosts(hostvars, "source_environment", check_mode=False) == ["fine"]
-
-
-def test_a_host_that_failed_a_step_is_left_out_of_the_next():
-    hostvars = {name: {"__verl_facts": facts("h100x8_580")} for name in ("a", "b")}
-    planned(hostvars)
-    hostvars["a"]["__verl_failure"] = {"step": "container_image", "message": "disk full"}
-    assert fleet.step_hosts(hostvars, "training_container", check_mode=False) == ["b"]
-    assert fleet.step_hosts(hostvars, "no_such_step", check_mode=False) == fleet.NO_HOSTS
-
-
-def test_check_mode_enters_only_steps_whose_prerequisites_exist():
-    hostvars = {"a": {"__verl_facts": facts("h100x8_580")}}
-    planned(hostvars, mode="check")
-    assert fleet.step_hosts(hostvars, "container_image", check_mode=True) == ["a"]
-    assert fleet.step_hosts(hostvars, "training_container", check_mode=True) == fleet.NO_HOSTS
-    assert fleet.step_hosts(hostvars, "verification", check_mode=True) == fleet.NO_HOSTS
-
-
-def test_without_a_run_there_are_no_hosts():
-    assert fleet.step_hosts({}, "facts", check_mode=False) == fleet.NO_HOSTS
-    assert fleet.step_hosts({}, "verification", check_mode=False) == fleet.NO_HOSTS
+    assert plays.hosts(hostvars, "before") == ["fine"]
 
 
 def test_verify_mode_verifies_again():
@@ -165,75 +145,6 @@ def test_dockers_own_repository_is_asked_for_before_docker_is_installed_from_it(
     assert "/dists/jammy/stable/" in docker[1]
 
 
-def test_only_unwell_hosts_meet_the_last_play():
-    verdicts = {"a": {"well": True, "message": ""}, "b": {"well": False, "message": "no"}}
-    known = {"localhost": {"__verl_run": {"mode": "apply"}, "__verl_report": {"verdicts": verdicts}}}
-    assert fleet.step_hosts(known, "unwell", check_mode=False) == ["b"]
-    known["localhost"]["__verl_run"]["mode"] = "plan"
-    assert fleet.step_hosts(known, "unwell", check_mode=False) == fleet.NO_HOSTS
-    assert fleet.step_hosts({}, "unwell", check_mode=False) == fleet.NO_HOSTS
-
-
-def in_docker(**more):
-    return {"__verl_facts": facts("toolkit_after_dockerd"), "verl_backend": "docker", **more}
-
-
-def test_hosts_that_a_step_disturbs_come_last_and_in_batches():
-    hostvars = {name: in_docker(verl_rolling_batch=2) for name in "abcde"}
-    _, plan = planned(hostvars)
-    assert plan["disturbed"] == {"disruption": list("abcde")}
-    plan["disturbed"]["disruption"] = ["a", "c", "d", "e"]  # as if b only had to reload
-    assert fleet.step_hosts(hostvars, "disruption", check_mode=False) == ["b", "a", "c", "d", "e"]
-    assert fleet.step_batches(hostvars, "disruption", check_mode=False) == [1, 1, 2]
-    assert fleet.step_batches(hostvars, "disruption", check_mode=True) == []
-    assert fleet.step_batches(hostvars, "verl_checkout", check_mode=False) == []
-    assert fleet.step_batches({}, "disruption", check_mode=False) == []
-
-
-def test_a_step_is_not_begun_where_too_many_failed_it():
-    hostvars = {name: in_docker(verl_rolling_batch=2) for name in "abcde"}
-    planned(hostvars)
-    names = list("abcde")
-    assert fleet.turn(hostvars, "disruption", names, ["d", "e"]) == {}
-    hostvars["b"]["__verl_deferred"] = {"step": "disruption", "by": "drain", "reason": "r", "fix": "f"}
-    told = fleet.turn(hostvars, "disruption", names, ["d", "e"])
-    assert told["by"] == "rolling"
-    assert "1 of the 3 hosts before this one failed (b)" in told["reason"]
-    assert fleet.turn(hostvars, "disruption", names, ["b", "c"]) == {}
-    assert fleet.turn(hostvars, "verl_checkout", names, ["d", "e"]) == {}
-    hostvars["d"]["__verl_deferred"] = told
-    assert fleet.step_hosts(hostvars, "verl_checkout", check_mode=False) == ["a", "c", "e"]
-
-
 def test_the_engine_that_this_run_installs_disturbs_nobody():
     _, plan = planned({"gpu-1": {"__verl_facts": facts("not_installed"), "verl_backend": "docker"}})
     assert plan["hosts"]["gpu-1"]["steps"].get("disruption", {"disruption": "none"})["disruption"] == "none"
-
-
-def test_a_host_that_an_earlier_run_left_drained_is_taken_back():
-    left = facts("h100x8_580")
-    left["facts"]["stamps"] = {"drained": {"key": "disruption"}}
-    hostvars = {
-        "left": {"__verl_facts": left, "verl_drain_after": "resume"},
-        "not-ours": {"__verl_facts": left},
-        "well": {"__verl_facts": facts("h100x8_580"), "verl_drain_after": "resume"},
-    }
-    _, plan = planned(hostvars)
-    assert plan["drained"] == ["left"]
-    assert fleet.step_hosts(hostvars, "drained", check_mode=True) == fleet.NO_HOSTS
-    assert fleet.step_hosts(hostvars, "drained", check_mode=False) == ["left"]
-    hostvars["left"]["__verl_drained"] = False  # a step of this run did it
-    assert fleet.step_hosts(hostvars, "drained", check_mode=False) == fleet.NO_HOSTS
-
-
-def test_pull_runs_are_kept_away_where_something_is_done_on_a_host_in_pull_mode():
-    pulls = {"facts": facts("h100x8_580")["facts"] | {"pull": {"hold": "/var/lib/verl-provision/pull/hold"}}}
-    hostvars = {"pulls": {"__verl_facts": pulls}, "pushed": {"__verl_facts": facts("h100x8_580")}, "gone": {}}
-    _, plan = planned(hostvars)
-    assert fleet.step_hosts(hostvars, "pull_hold", check_mode=False) == ["pulls"]
-    assert fleet.step_hosts(hostvars, "pull_hold", check_mode=True) == fleet.NO_HOSTS
-    assert fleet.step_hosts(hostvars, "pull_release", check_mode=False) == fleet.NO_HOSTS
-    hostvars["pulls"]["__verl_held"] = {"changed": True}
-    assert fleet.step_hosts(hostvars, "pull_release", check_mode=False) == ["pulls"]
-    plan["hosts"]["pulls"] |= {"steps": {}, "verification": {"needed": False}}
-    assert fleet.step_hosts(hostvars, "pull_hold", check_mode=False) == fleet.NO_HOSTS

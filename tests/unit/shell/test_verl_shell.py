@@ -33,6 +33,7 @@ exec "$@"
 def rendered(path, **inputs):
     """The command as the role writes it."""
     values = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    values["verl_shell_ray_dashboard_port"] = 8265  # the cluster's, by a template
     values |= {f"verl_shell_{name}": value for name, value in inputs.items()}
     world = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     world.filters |= {
@@ -99,7 +100,7 @@ def test_a_terminal_is_asked_for_only_where_there_is_one(bench):
 
 def test_words_reach_the_container_as_they_were_given(bench):
     words = ["printf", "%s|", "two words", "$HOME", "quote'", ""]
-    done, _call = run(bench, "--", *words, backend="docker", command=["sudo", "docker"])
+    done, _call = run(bench, "--", *words, backend="docker", become=True)
     assert done.stdout == "two words|$HOME|quote'||"
 
 

@@ -70,7 +70,19 @@ STEPS: dict[str, Row] = {
         ),
     ),
 }  # fmt: skip
+AT = "__verl_at"  # the variable that names the step that a host is in
+VERIFICATION = "verification"  # the role that proves the result; no step of a plan
 UNVERIFIED = ("verl_shell",)  # a command for people changes nothing that is verified
+
+
+def title(step: str) -> str:
+    """What a person calls a step, or the proof of the result."""
+    return STEPS[step].title if step in STEPS else "Verify where verl will run"
+
+
+def labels() -> dict[str, str]:
+    """The board's columns: step -> what is above it, in order."""
+    return {**{name: row.short for name, row in STEPS.items()}, VERIFICATION: "verify"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,31 +1,29 @@
-"""Filter verl_step_hosts: the hosts of one step's play."""
+"""Filter verl_play_hosts: the hosts of a play."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the package lies beside the filters
 
-from verl_provision import fleet
+from verl_provision.plan import plays
 
 DOCUMENTATION = r"""
-name: verl_step_hosts
-short_description: Names the hosts whose plan has a step
+name: verl_play_hosts
+short_description: Names the hosts that have something to do in a play
 version_added: "0.1.0"
 author: verl-provision authors (@verl-provision)
 description:
-  - For the C(hosts) of a step's play. A host that failed an earlier step, or was left for another run, is left out.
-  - Those that the step disturbs come last; P(verl_step_batches#filter) says how many of them at a time.
+  - For the C(hosts) of a play. A host that failed an earlier step, or was left for another run, is left out.
   - In check mode a step whose prerequisite is itself only planned is left out too, since what it needs isn't there yet.
 options:
   _input:
     description: Ansible's C(hostvars). The run and its plan are read from C(localhost).
     type: dict
     required: true
-  step:
+  play:
     description:
-      - The step, named as its role; or V(verification), V(facts) for the hosts that may be looked at, V(unwell) for
-        those that fail the run, V(drained) for those that an earlier run left drained, V(pull_hold) and
-        V(pull_release) for those in pull mode on which something is done.
+      - V(before), V(disturb), V(after), V(ray) or V(prove), in the order of site.yml; V(facts) for the hosts that may
+        be connected to, V(failed) for those that fail the run, V(release) for those that are let pull again.
     type: str
     required: true
   check_mode:
@@ -37,7 +35,7 @@ options:
 EXAMPLES = r"""
 - name: Without a run no host has a step, so a pattern that matches nobody comes back
   ansible.builtin.debug:
-    msg: "{{ {} | verl_step_hosts('container_image') }}"
+    msg: "{{ {} | verl_play_hosts('before') }}"
 """
 
 RETURN = r"""
@@ -48,9 +46,9 @@ _value:
 """
 
 
-def verl_step_hosts(hostvars, step, check_mode=False):
-    """Return the step's hosts; see DOCUMENTATION."""
-    return fleet.step_hosts(hostvars, str(step), bool(check_mode))
+def verl_play_hosts(hostvars, play, check_mode=False):
+    """Return the play's hosts; see DOCUMENTATION."""
+    return plays.hosts(hostvars, str(play), bool(check_mode))
 
 
 class FilterModule:
@@ -58,4 +56,4 @@ class FilterModule:
 
     def filters(self):
         """Return this file's filter."""
-        return {"verl_step_hosts": verl_step_hosts}
+        return {"verl_play_hosts": verl_play_hosts}

@@ -1,4 +1,4 @@
-"""Filter verl_begin: read every host's wishes before any host is touched."""
+"""Filter verl_load_inputs: read every host's variables before any host is touched."""
 
 import sys
 from pathlib import Path
@@ -11,12 +11,12 @@ from verl_provision import fleet
 from verl_provision.plain import to_plain
 
 DOCUMENTATION = r"""
-name: verl_begin
-short_description: Reads and checks the wishes of every host before any host is touched
+name: verl_load_inputs
+short_description: Reads and checks the variables of every host before any host is touched
 version_added: "0.1.0"
 author: verl-provision authors (@verl-provision)
 description:
-  - Collects the C(verl_*) variables (wishes) and the role variables (settings) of each host, fills in defaults, casts
+  - Collects the C(verl_*) variables and the variables of roles (settings) of each host, fills in defaults, casts
     strings that came from C(-e), and refuses unknown and wrong ones by name.
   - Pure. No connection is made.
 options:
@@ -36,9 +36,9 @@ options:
 """
 
 EXAMPLES = r"""
-- name: See what a host wishes
+- name: See what is asked of a host
   ansible.builtin.debug:
-    msg: "{{ {'gpu-1': {'verl_engine': 'vllm'}} | verl_begin(['gpu-1'], about) }}"
+    msg: "{{ {'gpu-1': {'verl_engine': 'vllm'}} | verl_load_inputs(['gpu-1'], about) }}"
   vars:
     about: {mode: plan, started: "2026-11-24T10:00:00Z"}
 """
@@ -51,10 +51,10 @@ _value:
 """
 
 
-def verl_begin(hostvars, hosts, about):
+def verl_load_inputs(hostvars, hosts, about):
     """Return the run; see DOCUMENTATION."""
     if not isinstance(about, dict) or not {"mode", "started"} <= set(about):
-        raise AnsibleFilterError("verl_begin: `about` must be a dictionary with `mode` and `started`")
+        raise AnsibleFilterError("verl_load_inputs: `about` must be a dictionary with `mode` and `started`")
     return fleet.begin(hostvars, to_plain(hosts), to_plain(about))
 
 
@@ -63,4 +63,4 @@ class FilterModule:
 
     def filters(self):
         """Return this file's filter."""
-        return {"verl_begin": verl_begin}
+        return {"verl_load_inputs": verl_load_inputs}

@@ -1,0 +1,3 @@
+"""Recorded hosts answer with the probes, which are below ansible.module_utils."""
+
+import tests.unit.facts.conftest  # noqa: F401
