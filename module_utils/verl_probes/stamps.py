@@ -9,6 +9,8 @@ import os
 
 LIMIT = 65536
 VERIFICATION = "verification"
+# What is read of such a file; `state` in catalog/schema/facts.json says the same.
+TEXTS = ("key", "commit", "container_id", "id", "level", "passed_at", "ray", "python", "verl_version")
 
 
 def empty():
@@ -32,6 +34,13 @@ def _load(host, path):
         return None
     if not isinstance(value, dict):
         host.note("stamps", "%s cannot be read or holds no object" % path)
+        return None
+    members, waiting = value.get("members", {}), value.get("waiting", [])
+    texts = [value.get(name) for name in TEXTS]
+    texts += list(members.values()) if isinstance(members, dict) else [members]
+    texts += [0 if item is None else item for item in waiting] if isinstance(waiting, list) else [waiting]
+    if not all(item is None or isinstance(item, str) for item in texts):
+        host.note("stamps", "%s was written by something else" % path)
         return None
     return value
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from verl_provision import __version__, access, catalog, inventory
+from verl_provision.boundary import documents
 from verl_provision.paths import ROOT
 from verl_provision.plain import to_plain
 from verl_provision.plan import cluster, preflight, rolling
@@ -97,13 +98,12 @@ def plan(hostvars: Mapping[str, Mapping], run: dict[str, Any]) -> dict[str, Any]
         inputs[name] = {**host, "facts": None}
         if host["wish_errors"]:
             continue
-        looked = hostvars[name].get("__verl_facts") or {}
-        if looked.get("facts") is None:
-            state = "unreachable" if looked.get("unreachable") else "failed"
-            unlooked[name] = {"state": state, "reason": not_looked(name, looked)}
+        try:
+            inputs[name]["facts"] = looked(name, hostvars[name].get("__verl_facts"))
+        except NoFacts as why:
+            unlooked[name] = {"state": why.state, "reason": str(why)}
             del inputs[name]
             continue
-        inputs[name]["facts"] = to_plain(looked["facts"])
         verification = {**host["settings"].get("verification", {}), "verification_script": script_hash()}
         stamps = inputs[name]["facts"].get("stamps") or {}
         inputs[name]["secrets"] = access.states(host["secrets"], hostvars[name], stamps)
@@ -123,16 +123,36 @@ def plan(hostvars: Mapping[str, Mapping], run: dict[str, Any]) -> dict[str, Any]
     return fleet
 
 
-def not_looked(name: str, looked: Mapping[str, Any]) -> str:
+class NoFacts(Exception):
+    """A host that can't be planned, with its state and why."""
+
+    def __init__(self, state: str, why: str):
+        super().__init__(why)
+        self.state = state
+
+
+def looked(name: str, said: Any, given_only: bool = False) -> dict[str, Any]:
+    """The facts that a host gave; `given_only`: it was asked for some of them."""
+    said = said if isinstance(said, Mapping) else {}
+    if said.get("facts") is None:
+        raise NoFacts("unreachable" if said.get("unreachable") is True else "failed", not_looked(name, said))
+    try:
+        return documents.facts(said["facts"], given_only)
+    except documents.Refused as why:
+        fix = f"See what it answers: ansible {name} -m verl_host_facts; leave it out meanwhile: --limit 'all:!{name}'"
+        raise NoFacts("refused", f"{why}. {fix}") from None
+
+
+def not_looked(name: str, said: Mapping[str, Any]) -> str:
     """Why a host gave no facts."""
-    hung = looked.get("timedout")
-    if hung:
+    hung = said.get("timedout")
+    if isinstance(hung, Mapping):
         return (
-            f"found no facts within {hung.get('period')} s (verl_look_timeout): the host takes the connection, and "
-            f"then something hangs. Next: ssh to {name} and see what (ps, df); end it, and run again. A host that "
-            "is only slow gets a larger verl_look_timeout"
+            f"found no facts within {documents.line(hung.get('period'))} s (verl_look_timeout): the host takes the "
+            f"connection, and then something hangs. Next: ssh to {name} and see what (ps, df); end it, and run again. "
+            "A host that is only slow gets a larger verl_look_timeout"
         )
-    return str(looked.get("msg") or "no facts came back").strip()
+    return documents.line(said.get("msg") or "no facts came back")
 
 
 def drained(host: dict[str, Any]) -> bool:
@@ -148,7 +168,15 @@ def look_beyond(
     addresses: dict[str, str | None] = {}
     for host in run["beyond"]:
         name = host["host"]
-        facts = to_plain((hostvars[name].get("__verl_facts") or {}).get("facts")) or {}
+        said = hostvars[name].get("__verl_facts")
+        try:
+            facts = (
+                documents.facts(said["facts"], given_only=True)
+                if isinstance(said, Mapping) and said.get("facts")
+                else {}
+            )
+        except documents.Refused:
+            facts = {}  # as of a host that doesn't answer
         if host["gather"] == "all" and facts:
             planned({name: {**host, "facts": facts, "head": True}}, planners)
         addresses[name] = inventory.own_address(host) or (facts.get("network") or {}).get("address")

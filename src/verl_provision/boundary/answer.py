@@ -17,7 +17,15 @@ SHOWN = ("before", "after", "before_header", "after_header")  # of a diff
 
 
 class Unreadable(ValueError):
-    """Something in an answer that no module of ours says."""
+    """Something that no module of ours says; `path` leads to it, the innermost first."""
+
+    def __init__(self, what: str):
+        super().__init__(what)
+        self.path: list[str] = []
+
+    def __str__(self) -> str:
+        path = ".".join(visible(part)[:60] for part in reversed(self.path[-8:])) or "it"
+        return f"{path} {self.args[0]}"
 
 
 def named(answer: Any, keys: Iterable[str], who: str) -> dict[str, Any]:
@@ -30,51 +38,57 @@ def named(answer: Any, keys: Iterable[str], who: str) -> dict[str, Any]:
 
 def _named(answer: Any, keys: Iterable[str]) -> dict[str, Any]:
     if not isinstance(answer, Mapping):
-        raise Unreadable(f"it is {kind(answer)}")
+        raise Unreadable(f"is {kind(answer)}")
     reader = Reader()
-    kept = {key: reader.plain(answer[key], key) for key in keys if key in answer}
-    kept |= {key: reader.text(answer[key], key) for key in ("msg", "fix") if answer.get(key) is not None}
+    kept = reader.plain({key: answer[key] for key in keys if key in answer})
+    kept |= {key: reader.text(answer[key]) for key in ("msg", "fix") if answer.get(key) is not None}
     if isinstance(answer.get("diff"), Mapping):
-        kept["diff"] = {key: reader.text(answer["diff"][key], "diff") for key in SHOWN if key in answer["diff"]}
+        kept["diff"] = {key: reader.text(answer["diff"][key]) for key in SHOWN if key in answer["diff"]}
     return {**kept, "changed": answer.get("changed") is True, "failed": bool(answer.get("failed", False))}
 
 
 class Reader:
     """Values as plain ones, as long as they are not too many."""
 
-    def __init__(self) -> None:
-        self.values, self.letters = VALUES, LETTERS
+    def __init__(self, values: int = VALUES, letters: int = LETTERS) -> None:
+        self.values, self.letters = values, letters
 
-    def plain(self, value: Any, path: str, depth: int = DEPTH) -> Any:
+    def plain(self, value: Any, depth: int = DEPTH) -> Any:
         """A JSON value without tags, unsafe characters and numbers that JSON doesn't have."""
-        self.values -= 1
-        if self.values < 0:
-            raise Unreadable(f"it has more than {VALUES} values")
         if isinstance(value, str):
-            return self.text(value, path)
+            return self.text(value)
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int | float):
             if not -DIGITS < value < DIGITS:  # NaN and infinity, too
-                raise Unreadable(f"{path} is a number beyond all bounds")
+                raise Unreadable("is a number beyond all bounds")
             return int(value) if isinstance(value, int) else float(value)
+        mapping = type(value) is dict or isinstance(value, Mapping)
+        if not mapping and not isinstance(value, list | tuple):
+            return self.text(value)
+        self.values -= len(value)
+        if self.values < 0:
+            raise Unreadable("holds more than any honest one")
         if not depth:
-            raise Unreadable(f"{path} is nested more than {DEPTH} deep")
-        if isinstance(value, Mapping):
-            items = value.items()
-            return {
-                self.text(key, path): self.plain(item, f"{path}.{visible(key)[:60]}", depth - 1) for key, item in items
-            }
-        if isinstance(value, list | tuple):
-            return [self.plain(item, f"{path}[]", depth - 1) for item in value]
-        return self.text(value, path)
+            raise Unreadable(f"is nested more than {DEPTH} deep")
+        key: Any = ""
+        try:
+            if mapping:
+                found = {}
+                for key, item in value.items():
+                    found[self.text(key)] = self.text(item) if type(item) is str else self.plain(item, depth - 1)
+                return found
+            return [self.plain(item, depth - 1) for item in value]
+        except Unreadable as error:
+            error.path.append(str(key) or "[]")
+            raise
 
-    def text(self, value: Any, path: str) -> str:
+    def text(self, value: Any) -> str:
         """Text in which nothing is left that a terminal would obey."""
-        text = visible(value)
+        text = value if type(value) is str and value.isascii() and value.isprintable() else visible(value)
         self.letters -= len(text)
         if self.letters < 0:
-            raise Unreadable(f"it is longer than {LETTERS} characters, at {path}")
+            raise Unreadable("is longer than any honest one")
         return text
 
 

@@ -14,8 +14,8 @@ _unsafe = re.compile(f"[{UNSAFE}]")
 
 def visible(value: Any) -> str:
     """`value` as text in which every unsafe character is spelled out as JSON does: ESC becomes `\\u001b`."""
-    text = str(value)
-    return _unsafe.sub(_spelled, text) if _unsafe.search(text) else text
+    text = value if type(value) is str else str.__str__(value) if isinstance(value, str) else str(value)
+    return text if text.isascii() and text.isprintable() else _unsafe.sub(_spelled, text)
 
 
 def one_line(value: Any) -> str:

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from verl_provision.boundary.text import visible
 from verl_provision.cli import play
 from verl_provision.paths import EXAMPLE, ROOT
 from verl_provision.report import latest, view
@@ -184,4 +185,4 @@ def lines(found: list[Finding]) -> list[str]:
             text.append(f"    needed: {item['needed']}")
         if item["fix"]:
             text.append(f"    do:     {item['fix']}")
-    return [*text, "", f"{len(found)} thing{'s' if len(found) > 1 else ''} to do"]
+    return [*map(visible, text), "", f"{len(found)} thing{'s' if len(found) > 1 else ''} to do"]

@@ -8,6 +8,8 @@ from typing import Any
 
 from verl_provision import catalog as catalogs
 from verl_provision import handmade, variables
+from verl_provision.boundary import documents
+from verl_provision.boundary.text import visible
 from verl_provision.catalog import CatalogError
 from verl_provision.plan.fleet import plan_host
 
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(plan, indent=2))
     else:
-        print("\n".join(text(plan)))
+        print("\n".join(map(visible, text(plan))))
     if refused:
         return 2
     return 0 if plan["ok"] else 1
@@ -130,7 +132,10 @@ def _recorded(name: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise _Usage(f"{name} holds no facts: found {type(content).__name__}, needed an object")
     inner = content.get("facts")
-    return inner if isinstance(inner, dict) else content
+    try:
+        return documents.facts(inner if isinstance(inner, dict) else content, given_only=True)
+    except documents.Refused as why:
+        raise _Usage(f"{name}: {why}") from None
 
 
 def text(plan: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import ansible_runner
 from rich.console import Console
 
+from verl_provision.boundary.text import visible
 from verl_provision.cli.board import Board
 from verl_provision.cli.progress import Run
 from verl_provision.paths import EXAMPLE, INVENTORY, ROOT, reports
@@ -169,7 +170,7 @@ def watch(
         (folder / new[-1] / "ansible.log").write_text(result.said, encoding="utf-8")
         print("\n".join(text.report_lines(report, os.path.relpath(folder / new[-1] / "report.html"))))
     elif not stop.asked:
-        print(result.said)  # it ended before there was anything to report: Ansible says why
+        print(visible(result.said))  # it ended before there was anything to report: Ansible says why
     return result
 
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from verl_provision.boundary.text import one_line
 from verl_provision.plan.steps import AT, labels, title
 from verl_provision.report.view import duration
 
@@ -93,7 +94,7 @@ class Run:
         for line in ANSI.sub("", text).splitlines():
             match = PROGRESS.match(line.strip())
             if match and match["host"] in self.hosts:
-                self.hosts[match["host"]].said = match["said"]
+                self.hosts[match["host"]].said = one_line(match["said"])
                 lines.append(self._line(f"{match['host']}: {match['said']}", now))
         return lines
 
@@ -106,10 +107,10 @@ class Run:
             return []
         host.end(UNREACHABLE if unreachable else FAILED)
         result = data.get("res") or {}
-        message = " ".join(str(result.get("msg") or "no message").split())
+        message = one_line(result.get("msg") or "no message")
         self.failures.append(f"{host.name}: {host.phase}: {message}")
         said = "unreachable" if unreachable else "FAILED"
         return [self._line(f"{host.name}: {said}: {task}: {message[:1000]}", now)]
 
     def _line(self, text: str, now: float) -> str:
-        return f"[{duration(int(now - self.started)):>7}] {text}"
+        return f"[{duration(int(now - self.started)):>7}] {one_line(text)}"

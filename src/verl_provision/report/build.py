@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from verl_provision.boundary import documents
+from verl_provision.boundary.text import visible
 from verl_provision.decide.junk import mapping
 from verl_provision.facts import kept_container
 from verl_provision.plain import to_plain
@@ -64,9 +66,12 @@ def host_report(
         return report | {"state": "refused", "reason": sentence(plan["errors"])}
     variables = hostvars[name]
     report["plan"] = plan | {"warnings": [*plan["warnings"], *newly_kept(variables, plan)]}
-    outcome = to_plain(variables.get("verification_result") or {})
-    report["checks"] = outcome.get("checks") or []
-    failure = to_plain(variables.get("__verl_failure"))
+    failure = documents.note(variables.get("__verl_failure"), "step", "task", "message")
+    try:
+        outcome = documents.outcome(variables.get("verification_result"))
+    except documents.Refused as why:
+        outcome, failure = {}, failure or {"step": "verification", "task": "", "message": str(why)}
+    report["checks"] = outcome.get("checks", [])
     if failure:
         state = "unreachable" if failure.get("unreachable") else "failed"
         return report | {
@@ -74,7 +79,7 @@ def host_report(
             "reason": f"{failure['step']}: {failure['message']}",
             "failure": failure,
         }
-    deferred = to_plain(variables.get("__verl_deferred"))
+    deferred = documents.note(variables.get("__verl_deferred"), "step", "by", "reason", "fix")
     if deferred:
         return report | {
             "state": "deferred",
@@ -143,7 +148,7 @@ def verdicts(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
         name: {
             "state": host["state"],
             "well": host["state"] in well,
-            "message": f"{host['state']}: {host['reason']}",
+            "message": visible(f"{host['state']}: {host['reason']}"),
         }
         for name, host in report["hosts"].items()
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 import jinja2
 
+from verl_provision.boundary.text import visible
 from verl_provision.report.view import duration, names, view
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -36,6 +37,7 @@ def template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,

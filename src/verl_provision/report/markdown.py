@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from verl_provision.boundary.text import one_line
 from verl_provision.report.view import duration, names, view
 
 LIMIT = 60_000
@@ -93,7 +94,7 @@ def _shared(entry: dict[str, Any]) -> str:
 
 def words(value: Any, limit: int = 1000) -> str:
     """A value as one line of plain text: no Markdown, no HTML, no mention of anybody comes out of it."""
-    text = " ".join(str(value or "").split())
+    text = one_line(value or "")
     text = text if len(text) <= limit else text[: limit - 1] + "…"
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*_\[\]|#~!])", r"\\\1", text)

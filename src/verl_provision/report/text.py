@@ -5,6 +5,7 @@ Only the standard library: these run inside `ansible-playbook`, where nothing bu
 
 from typing import Any
 
+from verl_provision.boundary.text import one_line, visible
 from verl_provision.plan.rolling import TOGETHER, batches, rolling_of
 from verl_provision.report.build import error_line
 
@@ -13,7 +14,7 @@ FEW = 20  # hosts shown one by one with their reasons; a bigger fleet reads plan
 
 def table(rows: list[list[str]], header: list[str]) -> list[str]:
     """Align `rows` under `header`; a column as wide as its widest cell."""
-    every = [header, *rows]
+    every = [header, *([one_line(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in every) for column in range(len(header))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in every]
 
@@ -26,7 +27,7 @@ def plan_lines(fleet: dict[str, Any], run: dict[str, Any]) -> list[str]:
         lines += ["", *host_lines(name, fleet), *drain_lines(name, fleet, run)]
     if len(run["hosts"]) > FEW:
         lines += ["", f"{len(run['hosts']) - FEW} more hosts: their reasons are in plan.json"]
-    return lines + rolling_lines(fleet, run)
+    return [visible(line) for line in lines + rolling_lines(fleet, run)]
 
 
 def plan_row(name: str, fleet: dict[str, Any]) -> list[str]:
@@ -108,7 +109,7 @@ def report_lines(report: dict[str, Any], path: str) -> list[str]:
         lines += check_lines(name, host)
         lines += shell_lines(name, host)
     lines += ["", f"report: {path}"]
-    return lines
+    return [visible(line) for line in lines]
 
 
 def report_row(name: str, host: dict[str, Any]) -> list[str]:
