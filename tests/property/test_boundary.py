@@ -112,7 +112,7 @@ def test_the_compiled_checks_say_what_jsonschema_says(name, part, good):
     check = schema.compiled(name, part)
     verdicts = set()
 
-    @examples(400)
+    @examples(250)
     @given(mutated(*good))
     def compare(value):
         fits = oracle.is_valid(value)
@@ -158,7 +158,7 @@ def harmless(plan: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
     return document["hosts"]["bad"]
 
 
-@examples(1000)
+@examples(600)
 @given(mutated(*RECORDED.values()))
 def test_facts_are_facts_or_refused(facts):
     try:
@@ -167,7 +167,7 @@ def test_facts_are_facts_or_refused(facts):
         assert str(why).startswith("this host's facts are not facts: ") and not re.search(f"[{UNSAFE}]", str(why))
 
 
-@examples(100)
+@examples(60)
 @given(mutated(*RECORDED.values()))
 def test_a_run_with_odd_facts(facts):
     state = harmless(*planned(hosts(facts)))
@@ -177,7 +177,7 @@ def test_a_run_with_odd_facts(facts):
         assert state["state"] in ("refused", "failed") and (facts is None or str(why) in state["reason"])
 
 
-@examples(150)
+@examples(100)
 @given(mutated(OUTCOME), mutated(FAILURE, {}))
 def test_a_run_with_odd_checks_and_failures(outcome, failure):
     variables = hosts(RECORDED["no_gpu"], verification_result=outcome, __verl_failure=failure)
@@ -185,13 +185,13 @@ def test_a_run_with_odd_checks_and_failures(outcome, failure):
     assert harmless(PLAN, document)["state"] in ("failed", "unreachable", "verified")
 
 
-@examples(60)
+@examples(40)
 @given(mutated(FAILURE), JSON | st.sampled_from(ODD))
 def test_a_run_with_a_result_of_any_shape(deferred, said):
     harmless(*planned({**hosts(None), "bad": {"__verl_facts": said, "__verl_deferred": deferred}}))
 
 
-@examples(400)
+@examples(300)
 @given(mutated({"answers": [ANSWER]}))
 def test_preflights_answers(said):
     for identity, answer in documents.answers(said).items():

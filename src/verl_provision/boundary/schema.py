@@ -156,11 +156,11 @@ def _fault(schema: dict[str, Any], whole: dict[str, Any], value: Any, path: str)
             inner = schema.get("properties", {}).get(key, schema.get("additionalProperties", True))
             if inner is False:
                 return f"{_joined(path, key)} is unknown"
-            if inner is not True and not _made(inner, whole, {})(item):
+            if inner is not True and not _kept(inner, whole)(item):
                 return _fault(inner, whole, item, _joined(path, key))
     if isinstance(value, list) and "items" in schema:
         for number, item in enumerate(value):
-            if not _made(schema["items"], whole, {})(item):
+            if not _kept(schema["items"], whole)(item):
                 return _fault(schema["items"], whole, item, f"{path}[{number}]")
     wrong = [
         keyword
@@ -174,6 +174,15 @@ def _fault(schema: dict[str, Any], whole: dict[str, Any], value: Any, path: str)
 
 def _joined(path: str, key: str) -> str:
     return f"{path}.{visible(key)[:60]}".lstrip(".")
+
+
+_checks: dict[int, Check] = {}  # by the part of a schema, which `_schema` keeps alive
+
+
+def _kept(part: dict[str, Any], whole: dict[str, Any]) -> Check:
+    if id(part) not in _checks:
+        _checks[id(part)] = _made(part, whole, {})
+    return _checks[id(part)]
 
 
 def _shown(value: Any) -> str:

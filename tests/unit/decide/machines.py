@@ -113,8 +113,10 @@ def settle(facts: dict[str, Any], planned: dict[str, Any]) -> dict[str, Any]:
         if name == "training_container":
             done["container"] = {
                 "engine": args["engine"], "name": args["name"], "id": "1234567890ab", "running": True,
+                "image_id": None, "image_ref": None, "pid": None, "started_at": None,
                 "processes": [], "labels": {"verl-provision.home": args["home"]},
-                "spec": {"mounts": [{"target": place} for place in ("/workspace/verl", "/root", "/data")]},
+                "spec": {"mounts": [{"type": "bind", "source": place, "target": place, "read_only": False}
+                                    for place in ("/workspace/verl", "/root", "/data")]},
             }  # fmt: skip
         if name == "verl_shell":
             done["verl_shell"] = {"path": args["path"], "key": step["key"]}
