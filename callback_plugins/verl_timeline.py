@@ -35,7 +35,8 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_ok(self, result):
         """Note that a host begins a step: it is told to the role before anything else."""
-        step = (result.result.get("ansible_facts") or {}).get(AT)
+        told = str(result.task.action).rpartition(".")[2] == "set_fact"  # by the play itself, and by no host
+        step = result.result["ansible_facts"].get(AT) if told else None
         if step:
             timeline.run.step(result.host.get_name(), str(step), time.monotonic())
         else:

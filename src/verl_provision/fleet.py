@@ -9,7 +9,6 @@ from typing import Any
 from verl_provision import __version__, access, catalog, inventory
 from verl_provision.boundary import documents
 from verl_provision.paths import ROOT
-from verl_provision.plain import to_plain
 from verl_provision.plan import cluster, preflight, rolling
 from verl_provision.plan import fleet as decide
 from verl_provision.plan.plays import NO_HOSTS

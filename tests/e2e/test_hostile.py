@@ -8,6 +8,7 @@ import yaml
 
 from tests.e2e.hostile_fleet import GOOD, HostileFleet
 from tests.e2e.recorded_machine import ROOT
+from verl_provision.boundary.text import UNSAFE
 
 pytestmark = pytest.mark.e2e
 
@@ -58,3 +59,51 @@ def test_no_order_in_the_answer_of_any_module_is_obeyed(tmp_path, pipelining):
         assert variables["ansible_connection"] == "local" and "verl_drain_before" not in variables
         assert facts == {}
         assert all("add_host" not in variables[f"it_{task['name']}"] for task in tasks)
+
+
+def payloads(fleet: HostileFleet) -> dict[str, object]:
+    """What a host may answer to everything it is asked, by the host's name."""
+
+    def facts(**changes):
+        return {"changed": False, "facts": {**RECORDED, **changes}}
+
+    owned = "\x1b]0;owned\x07\x1b[2J\u202e\n| good-1 | verified |"
+    answers = [{"id": "x", "ok": True, "data": {"digest": "sha256:x --privileged"}}, None, 3, {"id": ["x"]}]
+    checks = [{"id": 3, "ok": "yes"}, None, "x"]
+    deep = '{"changed": false, "facts": ' + "[" * 50_000
+    return {
+        "orders": {**facts(), **fleet.orders(), "answers": answers, "checks": checks, "passed": True},
+        "failed": {"failed": True, "msg": owned, "fix": owned, **fleet.orders()},
+        "types": facts(os=[], nvidia="x"),
+        "surrogate": facts(arch="\ud800"),
+        "escapes": facts(user={**RECORDED["user"], "name": owned}),
+        "numbers": '{"changed": false, "facts": {"schema_version": 1' + "0" * 5000 + ', "seconds": NaN}}',
+        "deep": deep + "]" * 50_000 + "}",
+        "cut": deep[:1000],
+        "wide": facts(errors=[{"probe": "x", "reason": "x" * 100}] * 40_000),
+        "list": [facts()],
+        "null": facts() | {"facts": None},
+        "text": owned,
+        "silent": "",
+    }
+
+
+@pytest.mark.parametrize("playbook", [("playbooks/plan.yml",), ("site.yml", "--check")], ids=lambda words: words[0])
+def test_whatever_hosts_answer_the_others_are_planned(tmp_path, playbook):
+    fleet = HostileFleet(tmp_path)
+    hostile = payloads(fleet)
+    said = fleet.play(hostile, *playbook)
+    assert fleet.status != 0, said
+    assert not fleet.canary.exists(), said
+    hosts = fleet.report()["hosts"]
+    assert set(hosts) == {*GOOD, *hostile}
+    assert {name: hosts[name]["state"] for name in GOOD} == dict.fromkeys(GOOD, "planned"), said
+    believed = {"orders", "escapes"}  # their facts are facts
+    assert {hosts[name]["state"] for name in set(hostile) - believed} == {"refused", "failed"}
+    assert "this host's facts are not facts: os is a list, needed object" in hosts["types"]["reason"]
+    assert "this host's facts are not facts: arch is text" in hosts["surrogate"]["reason"]
+    assert "longer than any honest one" in hosts["wide"]["reason"]
+    shown = [said, *(path.read_text() for path in (fleet.place / "reports/latest").resolve().glob("report.*"))]
+    for text in shown:
+        assert not re.search(f"[{UNSAFE}]", text), re.search(f".*[{UNSAFE}].*", text)
+        assert not re.search(r"^\W*good-1 \| verified", text, re.MULTILINE)

@@ -70,8 +70,10 @@ class Run:
         if kind in ("runner_on_failed", "runner_on_unreachable"):
             return self._bad(host, kind == "runner_on_unreachable", data, now)
         host.task = ""
-        step = ((data.get("res") or {}).get("ansible_facts") or {}).get(AT)
-        return self._enter(host, str(step), now) if kind == "runner_on_ok" and step else []
+        if kind != "runner_on_ok" or action != "set_fact":  # only the play itself says where a host is
+            return []
+        step = data["res"]["ansible_facts"].get(AT)
+        return self._enter(host, str(step), now) if step else []
 
     def finish(self) -> None:
         """A play, or the run, has ended: nothing of it runs any more."""

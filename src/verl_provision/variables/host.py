@@ -69,9 +69,13 @@ def collect(variables: Mapping[Any, Any]) -> tuple[dict[str, Any], list[Error]]:
     """`(ours among a host's variables, with plain values; what is wrong with those that have none)`."""
     raw: dict[str, Any] = {}
     errors: list[Error] = []
+    said = variables.get("ansible_facts")  # Ansible makes variables of a host's facts, unless it is told not to
+    said = said if isinstance(said, Mapping) else {}
     for key in sorted(variables, key=str):
         if not isinstance(key, str):
             errors.append(_not_a_name(key, variables))
+        elif is_ours(str(key)) and key in said:
+            errors.append(_said_by_the_host(str(key)))
         elif is_ours(str(key)):
             try:
                 raw[str(key)] = to_plain(variables[key])
@@ -90,6 +94,16 @@ def is_ours(name: str) -> bool:
 
 def _not_a_name(key: Any, variables: Mapping[Any, Any]) -> Error:
     return error(str(key), variables[key], "a name that is text", "Put the name in quotes, or remove the variable.")
+
+
+def _said_by_the_host(name: str) -> Error:
+    """A host asks nothing for itself, such as a command that the controller runs."""
+    return {
+        "variable": name,
+        "found": "a value among the facts that the host gave of itself",
+        "needed": "a value from the inventory or the command line",
+        "fix": "Clear the fact cache (ansible-playbook --flush-cache), and see which module on that host says so.",
+    }
 
 
 def _unreadable(name: str, problem: Exception) -> Error:

@@ -104,6 +104,8 @@ def test_stamps(host):
         "verification.json": '{"key": "b", "level": "import"}',
         "broken.json": '{"key": ',
         "list.json": "[]",
+        "odd.json": '{"key": 7}',
+        "odder.json": '{"key": "a", "members": {"gpu-1": ["10.0.0.1"]}}',
         "large.json": '{"key": "' + "x" * 70000 + '"}',
         "notes.txt": "no stamp",
         ".hidden.json": "{}",
@@ -114,9 +116,9 @@ def test_stamps(host):
     os.mkfifo(os.path.join(host.state_dir, "pipe.json"))
     found = stamps.probe(host)
     assert found["verification"] == {"key": "b", "level": "import"}
-    expected = {"docker_engine": {"key": "a"}, "broken": None, "list": None, "large": None, "pipe": None}
-    assert found["stamps"] == expected
-    assert len(host.errors) == 4
+    broken = dict.fromkeys(("broken", "list", "large", "pipe", "odd", "odder"))
+    assert found["stamps"] == {"docker_engine": {"key": "a"}, **broken}
+    assert len(host.errors) == 6
 
 
 def test_conda_version_without_starting_conda(host, tmp_path):

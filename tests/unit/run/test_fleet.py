@@ -6,6 +6,7 @@ from pathlib import Path
 from verl_provision import fleet, variables
 from verl_provision.plan import plays
 from verl_provision.variables import Reader
+from verl_provision.variables.host import collect
 
 ABOUT = {"mode": "apply", "started": "2026-11-24T10:00:00Z", "ansible": "2.19.14", "limit": None}
 FACTS = Path(__file__).resolve().parents[2] / "fixtures/facts"
@@ -148,3 +149,12 @@ def test_dockers_own_repository_is_asked_for_before_docker_is_installed_from_it(
 def test_the_engine_that_this_run_installs_disturbs_nobody():
     _, plan = planned({"gpu-1": {"__verl_facts": facts("not_installed"), "verl_backend": "docker"}})
     assert plan["hosts"]["gpu-1"]["steps"].get("disruption", {"disruption": "none"})["disruption"] == "none"
+
+
+def test_a_host_asks_nothing_for_itself():
+    """Ansible's facts become variables by default, and are kept by a fact cache."""
+    said = {"verl_drain_before": "touch /tmp/canary", "container_image_digest": "x", "ansible_facts": {}}
+    assert set(collect(said)[0]) == {"verl_drain_before", "container_image_digest"}
+    read, errors = collect({**said, "ansible_facts": {"verl_drain_before": "x", "container_image_digest": "x"}})
+    assert read == {}
+    assert [error["variable"] for error in errors] == ["container_image_digest", "verl_drain_before"]
