@@ -76,14 +76,15 @@ def report(size, mode="apply", healthy=False):
     planned = fleet(size)
     variables = {}
     for number, name in enumerate(planned["hosts"]):
-        passed = {"checks": CHECKS, "verified_at": "2026-11-24T10:13:00Z", "level": "gpu", "reached": "gpu"}
+        passed = {"passed": True, "level": "gpu", "reached": "gpu", "checks": CHECKS, "versions": {}, "by_stamp": False,
+                  "key": "k", "verified_at": "2026-11-24T10:13:00Z"}  # fmt: skip
         variables[name] = {"verification_result": passed}
         if healthy:
             continue
         if number % 41 == 3:
             checks = [SHM if item["id"] == "devices.shm" else item for item in CHECKS]
             variables[name] = {
-                "verification_result": {"checks": checks, "verified_at": None},
+                "verification_result": passed | {"passed": False, "checks": checks, "verified_at": None},
                 "__verl_failure": {"step": "verification", "task": "Refuse", "message": "1 of 8 checks failed"},
             }
         elif number % 97 == 5:

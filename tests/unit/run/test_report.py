@@ -10,7 +10,8 @@ from verl_provision.report import build, html, latest, markdown, text, view
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[3] / "catalog/schema/report.json").read_text())
 CHECK = {"id": "import.verl", "ok": True, "found": "0.9.1", "needed": "0.9.1", "fix": "", "seconds": 5.2}
-PASSED = {"checks": [CHECK], "verified_at": "2026-11-24T10:04:00Z"}
+PASSED = {"passed": True, "level": "import", "reached": "import", "checks": [CHECK], "versions": {}, "by_stamp": False,
+          "key": "k", "verified_at": "2026-11-24T10:04:00Z"}  # fmt: skip
 ERROR = {"rule": "driver_state", "found": "none", "needed": "a driver", "where": "/sys", "fix": "Install one."}
 
 
@@ -101,7 +102,11 @@ def test_a_refusal_names_found_needed_where_and_the_next_command():
 def test_a_failed_check_shows_its_fix_and_a_skipped_one_is_not_called_ok():
     failed = {**CHECK, "ok": False, "found": "0.8.0", "fix": "Run again."}
     skipped = {**CHECK, "id": "devices.count", "ok": None, "found": "no GPU here"}
-    document = report(planned=plan(), __verl_failure=FAILURE, verification_result={"checks": [failed, skipped]})
+    document = report(
+        planned=plan(),
+        __verl_failure=FAILURE,
+        verification_result={**PASSED, "passed": False, "checks": [failed, skipped]},
+    )
     lines = "\n".join(text.report_lines(document, "r.json"))
     assert "FAILED  import.verl: 0.8.0; needed 0.9.1. Run again." in lines
     assert "skipped devices.count: no GPU here" in lines
