@@ -36,7 +36,7 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_ok(self, result):
         """Note that a host begins a step: it is told to the role before anything else."""
         told = str(result.task.action).rpartition(".")[2] == "set_fact"  # by the play itself, and by no host
-        step = result.result["ansible_facts"].get(AT) if told else None
+        step = (result.result.get("ansible_facts") or {}).get(AT) if told else None
         if step:
             timeline.run.step(result.host.get_name(), str(step), time.monotonic())
         else:

@@ -72,7 +72,7 @@ class Run:
         host.task = ""
         if kind != "runner_on_ok" or action != "set_fact":  # only the play itself says where a host is
             return []
-        step = data["res"]["ansible_facts"].get(AT)
+        step = ((data.get("res") or {}).get("ansible_facts") or {}).get(AT)
         return self._enter(host, str(step), now) if step else []
 
     def finish(self) -> None:
