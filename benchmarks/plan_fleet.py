@@ -1,6 +1,6 @@
 """CPU seconds of the pure plan for a fleet: `python benchmarks/plan_fleet.py [--hosts 10000] [--json]`.
 
-The fleet is mixed: the products of catalog/gpus.yml under eight drivers with several wishes, every host with its own
+The fleet is mixed: the products of catalog/gpus.yml under eight drivers with several requests, every host with its own
 name, disk, memory and container; half of the hosts are done already, as in a second run. One core, one process.
 """
 
@@ -22,14 +22,14 @@ from verl_provision.plan.fleet import plan_fleet
 
 DRIVERS = ("470.256.02", "535.261.03", "550.163.01", "560.35.05", "570.124.06", "575.57.08", "580.95.05", "595.71.05")
 GPUS = ("H100", "H200", "A100", "A800", "L40S", "RTX 4090", "RTX 5090", "B200", "V100", "T4", "GB200", "L4", None)
-WISHES: tuple[dict[str, Any], ...] = ({}, {"verl_scenario": "large_model"}, {"verl_engine": "sglang"})
+ASKED: tuple[dict[str, Any], ...] = ({}, {"verl_scenario": "large_model"}, {"verl_engine": "sglang"})
 LIMIT_SECONDS = 5.0
 
 
 def fleet(count: int, world: dict[str, Any]) -> dict[str, Any]:
-    """`count` hosts: {name: {facts, wishes, settings}}."""
+    """`count` hosts: {name: {facts, request, settings}}."""
     draw = random.Random(20261124)
-    wanted = [variables.parse(raw).values for raw in WISHES]
+    wanted = [variables.Request.of(variables.parse(raw).values) for raw in ASKED]
     models: dict[Any, dict[str, Any]] = {}
     hosts = {}
     for number in range(count):
@@ -39,7 +39,7 @@ def fleet(count: int, world: dict[str, Any]) -> dict[str, Any]:
         facts = copy.deepcopy(models[gpu, driver])
         facts["disk"]["engine_root"]["free_gb"] = round(draw.uniform(300, 3000), 1)
         facts["memory"]["total_mb"] = draw.randint(200_000, 2_000_000)
-        hosts[f"gpu-{number:05d}"] = {"facts": facts, "wishes": draw.choice(wanted), "settings": {}}
+        hosts[f"gpu-{number:05d}"] = {"facts": facts, "request": draw.choice(wanted), "settings": {}}
     return hosts
 
 
@@ -97,8 +97,11 @@ def measure(count: int) -> dict[str, Any]:
 
 
 def edge(hosts: dict[str, Any], pure: float) -> dict[str, float]:
-    """CPU seconds that the filters add around the plan: wishes read, values made plain (without templating)."""
-    hostvars = {name: {**host["wishes"], "__verl_facts": {"facts": host["facts"]}} for name, host in hosts.items()}
+    """CPU seconds that the filters add around the plan: variables read, values made plain (without templating)."""
+    hostvars = {
+        name: {**ASKED[number % len(ASKED)], "__verl_facts": {"facts": host["facts"]}}
+        for number, (name, host) in enumerate(hosts.items())
+    }
     about = {"mode": "plan", "started": "2026-11-24T10:00:00Z", "ansible": "-", "limit": None}
     start = time.process_time()
     run = runs.begin(hostvars, list(hostvars), about)

@@ -24,7 +24,7 @@ DISK_NEEDED = {"cpu": 4.0, "cuda": 10.0, "engine": 20.0}
 LOG_LIMIT = 5 * 1024 * 1024
 PR_SET_PDEATHSIG = 1
 
-# The wishes that decide what ends up in the environment. Where it is fetched from (mirrors) isn't among them.
+# The variables that decide what ends up in the environment. Where it is fetched from (mirrors) isn't among them.
 CONTENT = ("verl_version", "method", "profile", "torch", "engine", "trainer", "extra_packages", "constraints")
 
 
@@ -92,7 +92,7 @@ def assess(options, env):
             seen["rebuild"] = True
             seen["reasons"].append("it was built with profile %s" % stamp.get("profile"))
         else:
-            seen["reasons"].append("it was built for other wishes (verl %s)" % stamp.get("wanted_verl_version"))
+            seen["reasons"].append("it was built for other settings (verl %s)" % stamp.get("wanted_verl_version"))
     present = env.distributions()
     wanted = {"verl": "latest" if from_checkout(options) else options["verl_version"]}
     if options["torch"]:

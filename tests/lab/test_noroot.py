@@ -95,7 +95,7 @@ def verified(name, *wishes):
 
 def passed_over(host):
     """What the plan says about the backends before."""
-    return {why.split()[2].rstrip(":"): why for why in host["plan"]["why"] if why.startswith("passed over")}
+    return {why.split()[1].rstrip(":"): why for why in host["plan"]["why"] if why.startswith("skipped")}
 
 
 def sees_all(name, host):

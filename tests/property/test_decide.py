@@ -197,7 +197,7 @@ def test_facts_of_the_schemas_shape_get_a_plan(data, wished):
 def test_a_fleet_of_junk_gets_plans(inputs, catalog):
     fleet = plan_fleet(inputs, catalog)
     json.dumps(fleet)
-    fleet = plan_fleet({"a": inputs, "b": {"facts": inputs, "wishes": inputs, "settings": inputs}}, loaded())
+    fleet = plan_fleet({"a": inputs, "b": {"facts": inputs, "request": inputs, "settings": inputs}}, loaded())
     for planned in fleet["hosts"].values():
         sane(planned)
 

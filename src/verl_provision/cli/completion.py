@@ -1,4 +1,4 @@
-"""`verl-provision completion bash|zsh`: the shell completes commands, flags, their choices, and wishes."""
+"""`verl-provision completion bash|zsh`: the shell completes commands, flags, their choices, and variables."""
 
 import argparse
 from typing import Any

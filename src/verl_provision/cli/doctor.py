@@ -41,13 +41,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Look, and print; returns the exit status."""
-    wishes = play.wishes(arguments.want)
-    if wishes is None:
+    wanted = play.variables(arguments.want)
+    if wanted is None:
         return 2
     inventory = Path(arguments.inventory)
     found = list(controller(ROOT, inventory))
     if not found and not arguments.controller:
-        found = list(hosts(arguments, wishes))
+        found = list(hosts(arguments, wanted))
     if arguments.json:
         print(json.dumps(found, indent=2))
     else:
@@ -138,12 +138,12 @@ def inventory_findings(inventory: Path) -> Iterator[Finding]:
 # ---- the hosts
 
 
-def hosts(arguments: argparse.Namespace, wishes: dict[str, str]) -> Iterator[Finding]:
+def hosts(arguments: argparse.Namespace, wanted: dict[str, str]) -> Iterator[Finding]:
     """What needs doing on the hosts: a plan is made, and nothing of it is kept."""
     with tempfile.TemporaryDirectory(prefix="verl-provision-") as kept:
         targets = {"inventory": arguments.inventory, "limit": arguments.limit}
         result = play.execute(
-            "playbooks/plan.yml", **targets, wishes={**wishes, "run_report_directory": kept}, quiet=True
+            "playbooks/plan.yml", **targets, extra={**wanted, "run_report_directory": kept}, quiet=True
         )
         report = latest.read(kept)
         if report is None:

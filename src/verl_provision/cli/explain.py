@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
         "--facts", metavar="FILE", help="recorded facts (JSON of verl_host_facts); - reads standard input"
     )
     parser.add_argument(
-        "--want", metavar="NAME=VALUE", action="append", default=[], help="a wish by its full name; may be repeated"
+        "--want", metavar="NAME=VALUE", action="append", default=[], help="a variable by its full name; may be repeated"
     )
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     by_hand = parser.add_argument_group("a machine described by hand, instead of --facts")
@@ -86,7 +86,7 @@ def _wanted(pairs: list[str]) -> dict[str, str]:
         if not equals or not name:
             raise _Usage(f"--want takes NAME=VALUE, found {pair!r}")
         if not name.startswith("verl_"):
-            raise _Usage(f"--want takes a wish's full name (verl_...), found {name!r}; try verl_{name}={value}")
+            raise _Usage(f"--want takes a variable's full name (verl_...), found {name!r}; try verl_{name}={value}")
         wanted[name] = value
     return wanted
 
@@ -152,7 +152,7 @@ def text(plan: dict[str, Any]) -> list[str]:
     lines += _listed("errors", [_error(item) for item in plan["errors"]])
     lines += _listed("a change that would help", [item["message"] for item in plan["unlocks"]])
     lines += _listed("runners-up", [_runner_up(item) for item in plan["runners_up"]])
-    return lines + _listed("turned down", _rejections(plan["rejected"]))
+    return lines + _listed("rejected", _rejections(plan["rejected"]))
 
 
 def _choice(plan: dict[str, Any]) -> list[str]:
@@ -189,7 +189,7 @@ def _runner_up(item: dict[str, Any]) -> str:
 
 
 def _rejections(rows: list[dict[str, Any]]) -> list[str]:
-    """One line for the candidates that the same rule turned down for the same values."""
+    """One line for the candidates that the same rule rejected for the same values."""
     grouped: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
         names = grouped.setdefault((row["rule"], row["found"], row["needed"]), [])

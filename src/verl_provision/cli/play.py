@@ -53,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def add_targets(parser: argparse.ArgumentParser) -> None:
-    """The flags that say which hosts, and what is wished for them."""
+    """The flags that say which hosts, and what is asked for on them."""
     parser.add_argument("-i", "--inventory", default=str(INVENTORY), help="inventory (this very machine)")
     parser.add_argument("-l", "--limit", help="only these hosts")
     parser.add_argument(
@@ -61,13 +61,13 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a wish for every host, such as verl_engine=vllm",
+        help="a variable for every host, such as verl_engine=vllm",
     )
 
 
-def wishes(wanted: list[str]) -> dict[str, str] | None:
+def variables(wanted: list[str]) -> dict[str, str] | None:
     """`--want` as variables; None, and said, where one isn't NAME=VALUE."""
-    pairs = [wish.partition("=") for wish in wanted]
+    pairs = [want.partition("=") for want in wanted]
     if any(not separator for _, separator, _ in pairs):
         print("verl-provision: --want takes NAME=VALUE, such as --want verl_engine=vllm", file=sys.stderr)
         return None
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     drift = getattr(arguments, "detailed_exitcode", False)
     bad_usage = 1 if drift else 2
-    extra = wishes(arguments.want)
+    extra = variables(arguments.want)
     if extra is None:
         return bad_usage
     inventory = Path(arguments.inventory)
@@ -110,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def execute(
-    playbook: str, inventory: str, limit: str | None, wishes: dict[str, str], flags: str = "", **how: Any
+    playbook: str, inventory: str, limit: str | None, extra: dict[str, str], flags: str = "", **how: Any
 ) -> ansible_runner.Runner:
     """Run a playbook of this repository; `how` goes to ansible-runner."""
     scripts = Path(sys.executable).parent  # this environment's ansible-playbook, whatever PATH says
@@ -122,7 +122,7 @@ def execute(
             inventory=str(Path(inventory).resolve()),
             limit=limit,
             cmdline=flags or None,
-            extravars={"run_report_directory": str(reports()), **wishes},
+            extravars={"run_report_directory": str(reports()), **extra},
             envvars={
                 "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
                 "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "callback_plugins"),  # ansible-runner's own come beside them
@@ -136,11 +136,11 @@ def execute(
 
 
 def watch(
-    stop: "Stop", playbook: str, inventory: str, limit: str | None, wishes: dict[str, str], flags: str
+    stop: "Stop", playbook: str, inventory: str, limit: str | None, extra: dict[str, str], flags: str
 ) -> ansible_runner.Runner:
     """Run a playbook with the board where there is a terminal, with plain lines where there is none."""
     state = Run(time.monotonic())
-    folder = Path(wishes.get("run_report_directory", reports()))
+    folder = Path(extra.get("run_report_directory", reports()))
     before = set(latest.runs(folder))
     console = Console()
     with Board(console, time.monotonic) if console.is_terminal else contextlib.nullcontext() as board:
@@ -157,7 +157,7 @@ def watch(
             playbook,
             inventory,
             limit,
-            wishes,
+            extra,
             flags,
             quiet=True,
             event_handler=handle,

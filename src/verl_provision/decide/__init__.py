@@ -1,1 +1,1 @@
-"""The decisions: pure functions of (facts, wishes, catalog). No clock, no network, no globals; never raises."""
+"""The decisions: pure functions of (facts, variables, catalog). No clock, no network, no globals; never raises."""

@@ -17,7 +17,7 @@ GPUS = (
 DRIVERS = ("470.256.02", "535.261.03", "550.163.01", "560.35.05", "570.124.06", "575.57.08", "580.95.05", "595.71.05")
 WISHES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("No wish: the best verl that the machine can have", {}),
-    ("`verl_version: 0.4.1`, `verl_scenario: large_model`: the write-up's time",
+    ("`verl_version: 0.4.1`, `verl_scenario: large_model`: the releases of the selection guide",
      {"verl_version": "0.4.1", "verl_scenario": "large_model"}),
     ("`verl_driver_policy: compat`, `verl_version: 0.9.0`: today's release by any means",
      {"verl_driver_policy": "compat", "verl_version": "0.9.0"}),
@@ -50,7 +50,7 @@ def page() -> str:
 def table(title: str, wishes: dict[str, Any], catalog: dict[str, Any]) -> str:
     """One table: GPUs by drivers."""
     fleet = {
-        f"{gpu} {driver}": {"facts": facts(gpu, driver, catalog), "wishes": wishes}
+        f"{gpu} {driver}": {"facts": facts(gpu, driver, catalog), "request": wishes}
         for gpu in GPUS
         for driver in DRIVERS
     }

@@ -1,4 +1,4 @@
-"""The write-up's advice, sentence by sentence, with what the plan answers. Tests run it; docs/selection.md shows it."""
+"""The selection guide's advice by sentence, and what the plan answers. Tests run it; docs/selection.md shows it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ OLD = {"verl_version": "0.4.1"}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A sentence of the write-up, a machine and wishes that it speaks about, and the answer."""
+    """A sentence of the guide, a machine and variables that it speaks about, and the answer."""
 
     chapter: str
     sentence: str
@@ -119,7 +119,7 @@ def where(row: Row) -> str:
 
 def table() -> str:
     """Both tables as Markdown."""
-    lines = ["| chapter | the write-up says | the rule | machine | wishes | answer |", "|---|---|---|---|---|---|"]
+    lines = ["| chapter | the guide says | the rule | machine | wishes | answer |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {row.chapter} | {row.sentence} | {row.rule} | {where(row)} | {wished(row)} | {answered(row)} |"
         for row in ROWS

@@ -7,7 +7,7 @@ from typing import Any
 from verl_provision.decide.junk import mapping, text
 from verl_provision.facts import Host, Kept
 from verl_provision.plan.steps.step import Notes, warn
-from verl_provision.select.wanted import Wishes
+from verl_provision.variables import Request
 
 HOME_TARGETS = ("/root/.cache/huggingface", "/root/data", "/data")  # the role's training_container_home_mounts
 
@@ -52,7 +52,7 @@ def foreign(host: Host, args: dict[str, Any], command: str) -> Notes:
     )
 
 
-def to_discard(host: Host, request: Wishes) -> str:
+def to_discard(host: Host, request: Request) -> str:
     """Which kept container this run is told to remove, as a reason; Ray's are its own role's."""
     name = f"{request.container}-before-"
     kept = [one.name for one in host.kept if one.engine == host.engine and one.name.startswith(name)]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from verl_provision.facts import Host
 from verl_provision.plan.daemon_json import RESTART_IDLE
-from verl_provision.select.wanted import Wishes
+from verl_provision.variables import Request
 
 NONE, RELOAD, LIVE_RESTORE, RESTART = "none", "reload", "live_restore_restart", "restart"
 DEFER = "defer"  # only a plain restart would do, and somebody works on the host
@@ -19,13 +19,13 @@ class Rung:
     because: str
 
 
-def climb(host: Host, wishes: Wishes, idle: bool, needs: str, gpus_flag_missing: bool, fresh_engine: bool) -> Rung:
+def climb(host: Host, request: Request, idle: bool, needs: str, gpus_flag_missing: bool, fresh_engine: bool) -> Rung:
     """The rung for a change that `needs` what daemon_json.py calls its effect, on an idle or a busy host.
 
     `gpus_flag_missing`: dockerd was started before the toolkit arrived, so that `--gpus` needs a restart.
     `fresh_engine`: the engine is installed in this very run, so nobody's containers depend on it.
     """
-    may_restart = idle or wishes.disrupt or fresh_engine
+    may_restart = idle or request.disrupt or fresh_engine
     if needs == NONE and not gpus_flag_missing:
         return Rung(NONE, "gpus_all", "")
     if may_restart:

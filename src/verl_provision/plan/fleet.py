@@ -30,26 +30,25 @@ class Memory:
 
 
 def plan_host(
-    facts: Any, wishes: Any, catalog: Any, settings: Any = None, wish_errors: Any = None, secrets: Any = None
+    facts: Any, request: Any, catalog: Any, settings: Any = None, wish_errors: Any = None, secrets: Any = None
 ) -> dict[str, Any]:
     """The plan of one host, with `rejected`, `runners_up` and `unlocks` in it. `secrets` is `{name: new|kept}`."""
     given = {"settings": settings, "wish_errors": wish_errors, "secrets": secrets}
-    plan, decision, _ = _plan(facts, wishes, _read_catalog(catalog), given, Memory())
+    plan, decision, _ = _plan(facts, request, _read_catalog(catalog), given, Memory())
     return {**plan, **_told(decision)}
 
 
 def plan_fleet(inputs: Any, catalog: Any, planned: dict[str, Planned] | None = None) -> dict[str, Any]:
-    """The plans of `{host: {facts, request, settings, wish_errors, secrets, head}}`; what was turned down, once each.
+    """The plans of `{host: {facts, request, settings, wish_errors, secrets, head}}`; what was rejected, once each.
 
-    A host without a `request` may have `wishes`, variables that nobody has parsed yet.
+    A `request` may be a mapping of variables that nobody has parsed yet.
     `planned` is filled with the steps of the hosts that fit, by name, for what is decided over several hosts.
     """
     fleet: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "hosts": {}, "decisions": {}, "step_hosts": {}}
     known, memory = _read_catalog(catalog), Memory()
     for name, given in mapping(inputs).items():
         given = mapping(given)
-        asked = given.get("request", given.get("wishes"))
-        plan, decision, steps = _plan(given.get("facts"), asked, known, given, memory)
+        plan, decision, steps = _plan(given.get("facts"), given.get("request"), known, given, memory)
         if planned is not None and steps:
             planned[name] = steps
         fleet["hosts"][name] = plan
@@ -72,10 +71,10 @@ def _told(decision: Decision) -> dict[str, Any]:
 
 
 def _plan(
-    facts: Any, raw_wishes: Any, known: Catalog, given: dict[str, Any], memory: Memory
+    facts: Any, asked: Any, known: Catalog, given: dict[str, Any], memory: Memory
 ) -> tuple[dict[str, Any], Decision, Planned | None]:
     try:
-        return _plan_or_raise(facts, raw_wishes, known, given, memory)
+        return _plan_or_raise(facts, asked, known, given, memory)
     except Exception as error:  # the last net; tests show that no input of the schemas' shape meets it
         found = f"{type(error).__name__}: {error}"[:300]
         problem = {
@@ -90,21 +89,21 @@ def _plan(
 
 
 def _plan_or_raise(
-    facts: Any, raw_wishes: Any, known: Catalog, given: dict[str, Any], memory: Memory
+    facts: Any, asked: Any, known: Catalog, given: dict[str, Any], memory: Memory
 ) -> tuple[dict[str, Any], Decision, Planned | None]:
-    wishes, errors = _request(raw_wishes, memory)
+    request, errors = _request(asked, memory)
     errors = [*items(given.get("wish_errors")), *errors]
     if errors or not isinstance(facts, dict) or not facts:
-        decision = Decision(errors=[_wish_error(error) for error in errors] or [no_facts(facts)])
+        decision = Decision(errors=[_variable_error(error) for error in errors] or [no_facts(facts)])
         return _assemble(decision, decision.id, None, None), decision, None
     host = hosts.read(facts, known)
-    decision, name = _remembered(host, wishes, known, memory)
+    decision, name = _remembered(host, request, known, memory)
     if not decision.ok:
-        return _assemble(decision, name, wishes, None), decision, None
+        return _assemble(decision, name, request, None), decision, None
     settings, secrets = mapping(given.get("settings")), mapping(given.get("secrets"))
     seen = hosts.served_by(host, decision.backend)
-    planned = stepping.plan(seen, wishes, decision, known, settings, secrets, given.get("head") is True)
-    return _assemble(decision, name, wishes, planned), decision, planned
+    planned = stepping.plan(seen, request, decision, known, settings, secrets, given.get("head") is True)
+    return _assemble(decision, name, request, planned), decision, planned
 
 
 def _request(given: Any, memory: Memory) -> tuple[Request, list[dict[str, Any]]]:
@@ -118,8 +117,8 @@ def _request(given: Any, memory: Memory) -> tuple[Request, list[dict[str, Any]]]
     return memory.requests[said]
 
 
-def _remembered(host: Host, wishes: Request, known: Catalog, memory: Memory) -> tuple[Decision, str]:
-    key = (SelectionFacts.of(host, known), Preferences.of(wishes))
+def _remembered(host: Host, request: Request, known: Catalog, memory: Memory) -> tuple[Decision, str]:
+    key = (SelectionFacts.of(host, known), Preferences.of(request))
     found = memory.decisions.get(key)
     if found is None:
         decision = decisions.decide(*key, known)
@@ -138,7 +137,7 @@ def no_facts(facts: Any) -> dict[str, Any]:
     }
 
 
-def _wish_error(error: Any) -> dict[str, Any]:
+def _variable_error(error: Any) -> dict[str, Any]:
     error = mapping(error)
     return {
         "rule": "wishes",
@@ -150,7 +149,7 @@ def _wish_error(error: Any) -> dict[str, Any]:
     }
 
 
-def _assemble(decision: Decision, name: str, wishes: Request | None, planned: Planned | None) -> dict[str, Any]:
+def _assemble(decision: Decision, name: str, request: Request | None, planned: Planned | None) -> dict[str, Any]:
     """The plan as plain data; complete whether or not anything fits."""
     notes = planned.notes if planned else Notes()
     errors = [*decision.errors, *notes.errors]
@@ -168,7 +167,7 @@ def _assemble(decision: Decision, name: str, wishes: Request | None, planned: Pl
         "engine": decision.engine,
         "trainer": decision.trainer,
         "scenario": decision.scenario,
-        "image": _image(decision, wishes) if candidate and wishes else None,
+        "image": _image(decision, request) if candidate and request else None,
         "why": list(decision.why),
         "steps": planned.entries() if ok else {},
         "verification": verification,
@@ -181,14 +180,14 @@ def _assemble(decision: Decision, name: str, wishes: Request | None, planned: Pl
     }
 
 
-def _image(decision: Decision, wishes: Request) -> dict[str, Any] | None:
+def _image(decision: Decision, request: Request) -> dict[str, Any] | None:
     image = decision.candidate.image
     if image.source:
         return None
     return {
         "id": image.id,
         "ref": image.ref,
-        "pull_ref": pull_reference(image, wishes, decision.backend),
+        "pull_ref": pull_reference(image, request, decision.backend),
         "digest": image.digest,
         "tier": decision.tier,
         "cuda": versions.minor(image.cuda) if image.cuda else None,

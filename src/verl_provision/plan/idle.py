@@ -1,15 +1,15 @@
 """Whether anyone works on a host."""
 
 from verl_provision.facts import Host
-from verl_provision.select.wanted import Wishes
+from verl_provision.variables import Request
 
 
-def idle(host: Host, wishes: Wishes) -> tuple[bool, list[str]]:
+def idle(host: Host, request: Request) -> tuple[bool, list[str]]:
     """(idle, what speaks against it): no GPU process, no container but ours, ours holding nothing, no Ray job."""
     because = []
     if host.gpu_processes:
         because.append(f"{host.gpu_processes} compute process{'es' * (host.gpu_processes > 1)} on a GPU")
-    others = foreign_containers(host, wishes)
+    others = foreign_containers(host, request)
     if others:
         because.append(f"container{'s' * (len(others) > 1)} {', '.join(others[:5])} running")
     ours = host.found_container
@@ -20,7 +20,7 @@ def idle(host: Host, wishes: Wishes) -> tuple[bool, list[str]]:
     return not because, because
 
 
-def foreign_containers(host: Host, wishes: Wishes) -> list[str]:
+def foreign_containers(host: Host, request: Request) -> list[str]:
     """Names of the running containers that aren't ours."""
     ours = {identity[:12] for identity in (host.container and host.container.id, host.ray_container) if identity}
-    return [name for name, short in host.docker.running if name != wishes.container and short[:12] not in ours]
+    return [name for name, short in host.docker.running if name != request.container and short[:12] not in ours]

@@ -19,7 +19,7 @@ IMAGE = "registry_manifest"
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 LONGEST = 400
 DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
-WISH = {
+VARIABLE = {
     "registry_manifest": "verl_image",
     "git_ref": "verl_version",
     "pypi": "verl_version",
@@ -193,7 +193,7 @@ def _refuse(plan: dict[str, Any], request: dict[str, Any], answer: dict[str, Any
             "rule": RULE + request["kind"],
             "found": answer["found"],
             "needed": answer["needed"] or _words(request),
-            "where": request.get("wish") or WISH.get(request["kind"]),
+            "where": request.get("variable") or VARIABLE.get(request["kind"]),
             "fix": answer["fix"] or None,
         }
     )
@@ -282,11 +282,11 @@ def _docker(args: dict[str, Any], machine: dict[str, Any]) -> list[dict[str, Any
 
 
 def _signed_packages(
-    wish: str, key: str, fingerprint: str, index: str, packages: list[dict[str, str]]
+    variable: str, key: str, fingerprint: str, index: str, packages: list[dict[str, str]]
 ) -> list[dict[str, Any]]:
     return [
-        {"kind": "gpg_key", "url": key, "fingerprint": fingerprint, "wish": wish},
-        {"kind": "apt_package", "url": index, "packages": packages, "wish": wish},
+        {"kind": "gpg_key", "url": key, "fingerprint": fingerprint, "variable": variable},
+        {"kind": "apt_package", "url": index, "packages": packages, "variable": variable},
     ]
 
 

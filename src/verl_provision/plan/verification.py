@@ -8,7 +8,7 @@ from verl_provision.decide.junk import text
 from verl_provision.facts import Host
 from verl_provision.plan.keys import digest
 from verl_provision.select.decision import Decision
-from verl_provision.select.wanted import Wishes
+from verl_provision.variables import Request
 
 CONTENT = {"verl_checkout", "training_container", "source_environment"}  # what is verified
 LEVELS = ("import", "devices", "gpu", "engine", "train", "collective")
@@ -24,7 +24,7 @@ def covers(passed: str, wanted: str) -> bool:
 
 def plan(
     host: Host,
-    wishes: Wishes,
+    request: Request,
     decision: Decision,
     steps: Collection[str],
     content: dict[str, str],
@@ -38,7 +38,7 @@ def plan(
 
     `ray`, on the head of a cluster: `{nodes, dashboard, token}`, through which level train makes its step as well.
     """
-    level = wishes.verify_level
+    level = request.verify_level
     if level == "auto":
         level = "gpu" if decision.profile == "gpu" else "import"
     if "level" in settings:
@@ -53,12 +53,12 @@ def plan(
             **({"nodes": ray["nodes"]} if ray and level == "train" else {}),
         }
     )
-    needed, reason = _needed(host, wishes, steps, level, key, deferred)
+    needed, reason = _needed(host, request, steps, level, key, deferred)
     planned = {
         "level": level,
         "backend": decision.backend,
         "prefix": prefix,
-        "container": wishes.container,
+        "container": request.container,
         "become": become,
         "key": key,
         "needed": needed,
@@ -68,7 +68,7 @@ def plan(
     if ray and level == "train":
         planned["expected"]["cluster"] = {"nodes": ray["nodes"], "dashboard": ray["dashboard"]}
         planned["ray_token"] = ray["token"]
-    if wishes.commit and wishes.source_method != "pypi":
+    if request.commit and request.source_method != "pypi":
         planned["expected"]["verl_version"] = None  # whatever that commit calls itself
     if not needed:
         planned["passed_at"] = host.verification.get("passed_at")
@@ -83,7 +83,7 @@ def without_ray(planned: dict[str, Any]) -> None:
 
 
 def _needed(
-    host: Host, wishes: Wishes, steps: Collection[str], level: str, key: str, deferred: set[str]
+    host: Host, request: Request, steps: Collection[str], level: str, key: str, deferred: set[str]
 ) -> tuple[bool, str]:
     stamp = host.verification
     passed = text(stamp.get("level"))
@@ -92,7 +92,7 @@ def _needed(
         return False, f"what runs now was verified at {when}; the deferred change is verified when it is done"
     if steps:
         return True, "the environment changes in this run"
-    if wishes.verify_again:
+    if request.verify_again:
         return True, "verl_verify_again is set"
     if passed not in LEVELS:
         return True, "it was never verified"

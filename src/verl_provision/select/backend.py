@@ -1,4 +1,4 @@
-"""Which backend carries the environment, and why each one before it was passed over."""
+"""Which backend is used, and why each one before it was skipped."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ ORDER = ("docker", "podman", "apptainer", "source")
 
 @dataclass(slots=True)
 class Choice:
-    """The backend, and what was passed over on the way to it."""
+    """The backend, and those that were skipped before it."""
 
     name: str | None = None
     how: str = ""
@@ -162,11 +162,11 @@ def _no_place(facts: SelectionFacts) -> str:
     return f"{kind}{' and' if facts.system.container else ''} has no systemd to run it"
 
 
-def _docker_install(choice: Choice, facts: SelectionFacts, gpu: bool, wished: bool) -> tuple[Rejection, str] | None:
+def _docker_install(choice: Choice, facts: SelectionFacts, gpu: bool, asked: bool) -> tuple[Rejection, str] | None:
     if facts.docker.installed:
         return choice.passed[0][1], choice.passed[0][2]
     place = _no_place(facts)
-    if facts.system.container in SYSTEM_CONTAINERS and not wished:
+    if facts.system.container in SYSTEM_CONTAINERS and not asked:
         place = f"this is a container ({facts.system.container}), where an engine needs rights that its host gives"
     if place:
         return Rejection(f"Docker is not installed, and {place}", "a machine that can run Docker", ELSEWHERE), "backend"

@@ -1,4 +1,4 @@
-"""The decision for one host: backend, image and release, with everything that was turned down."""
+"""The decision for one host: backend, image and release, with everything that was rejected."""
 
 import difflib
 import hashlib
@@ -43,7 +43,7 @@ class Decision:
 
     @property
     def id(self) -> str:
-        """Names what was turned down: the same for hosts with the same reasons."""
+        """Names what was rejected: the same for hosts with the same reasons."""
         told = json.dumps([self.rejected, self.hints, self.runners_up], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
@@ -187,7 +187,7 @@ def _why(decision: Decision, facts: SelectionFacts, preferences: Preferences, ad
     image, release = candidate.image, candidate.release
     why = [f"backend {decision.backend}: {decision.choice.how}"]
     tried = dict((name, rejection) for name, rejection, _ in decision.choice.passed if name != decision.backend)
-    why += [f"passed over {name}: {rejection.found}" for name, rejection in tried.items()]
+    why += [f"skipped {name}: {rejection.found}" for name, rejection in tried.items()]
     chosen = "asked for" if preferences.version != "latest" else "the newest that this host can have"
     if (
         facts.gpus

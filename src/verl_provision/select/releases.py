@@ -11,7 +11,7 @@ from verl_provision.select.inputs import Preferences, SelectionFacts
 
 
 def wanted(preferences: Preferences, catalog: Catalog) -> tuple[tuple[Release, ...], dict[str, str | None] | None]:
-    """The releases to choose among, newest first, and an error where the wished one isn't known."""
+    """The releases to choose among, newest first, and an error where the requested one isn't known."""
     if preferences.version == "latest":
         return catalog.releases, None
     release = catalog.release(preferences.version)
@@ -44,15 +44,15 @@ def choose_python(facts: SelectionFacts, release: Release) -> tuple[Python | Non
 
 def source_method(preferences: Preferences, release: Release) -> tuple[str, dict[str, Any] | None]:
     """How a source environment gets verl (pypi, git, script), and a warning where that isn't what was asked for."""
-    wished = preferences.source_method
-    if wished == "script":
+    asked = preferences.source_method
+    if asked == "script":
         broken = release.source.get("script_broken")
         if not broken:
             return "script", None
         said = f"verl_source_method script: not used for verl {release.version}, because {str(broken).strip()}"
         route = f"What works: {str(release.source.get('route') or 'a checkout with the pins of the release').strip()}"
         return "git", Warning(f"{said}. A checkout with the release's pins is used instead", route).row("source_script")
-    if wished == "git" or (wished == "auto" and (preferences.commit is not None or not release.pypi)):
+    if asked == "git" or (asked == "auto" and (preferences.commit is not None or not release.pypi)):
         return "git", None
     return "pypi", None
 
@@ -64,14 +64,14 @@ def manager_of(
     facts: SelectionFacts, release: Release, preferences: Preferences, catalog: Catalog
 ) -> tuple[str, dict[str, Any]] | None:
     """Who makes the source environment, and its download where the host lacks it; None where nobody can."""
-    wished = preferences.source_manager
+    asked = preferences.source_manager
     python, _ = choose_python(facts, release)
-    if wished in ("auto", "venv") and python is not None:
+    if asked in ("auto", "venv") and python is not None:
         return "venv", {}
-    for name in MANAGERS if wished == "auto" else (wished,):
+    for name in MANAGERS if asked == "auto" else (asked,):
         if name in facts.managers:
             return name, {}
-    for name in ("uv",) if wished == "auto" else (wished,):
+    for name in ("uv",) if asked == "auto" else (asked,):
         download = catalog.manager(name, facts.arch)
         if download:
             return name, download

@@ -227,9 +227,9 @@ def test_an_unlock_names_release_and_image():
 def test_passed_over_backends_are_named():
     planned = plan(machine("H100", docker=False, sudo=False))
     said = " ".join(planned["why"])
-    assert "passed over docker: Docker is not installed, and user may not install it" in said
-    assert "passed over podman" in said
-    assert "passed over apptainer" in said
+    assert "skipped docker: Docker is not installed, and user may not install it" in said
+    assert "skipped podman" in said
+    assert "skipped apptainer" in said
     assert planned["profile"] == "gpu"
 
 

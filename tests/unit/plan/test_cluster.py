@@ -23,7 +23,7 @@ def fleet_of(machines, group=GROUP, wishes=None, addresses=None):
     """The fleet's plan, and the hosts' planners, over facts by host."""
     wishes = wishes or {}
     inputs = {
-        name: {"facts": facts, "wishes": wishes.get(name, {}), "settings": {}, "head": name == group["head"]}
+        name: {"facts": facts, "request": wishes.get(name, {}), "settings": {}, "head": name == group["head"]}
         for name, facts in machines.items()
     }
     planners = {}

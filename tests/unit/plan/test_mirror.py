@@ -10,7 +10,7 @@ from verl_provision.plan.fleet import plan_fleet
 
 def test_each_image_once_and_only_docker_hosts_are_clients():
     machines = {"a": machine(), "b": machine(), "c": machine(driver="550.163.01"), "d": machine(None)}
-    fleet = plan_fleet({name: {"facts": facts, "wishes": {}} for name, facts in machines.items()}, loaded())
+    fleet = plan_fleet({name: {"facts": facts, "request": {}} for name, facts in machines.items()}, loaded())
     seen = mirror.plan(fleet, machines)
     images = [fleet["hosts"][name]["image"] for name in ("a", "c")]
     assert [image["ref"] for image in seen["images"]] == [image["ref"] for image in images]

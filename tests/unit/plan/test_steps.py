@@ -91,7 +91,7 @@ def test_a_cpu_host_asks_for_no_root():
         ({"source_environment": {"python_ok": False}}, "does not work"),
         ({"source_environment": {"verl_version": "0.8.0"}}, "has verl 0.8.0"),
         ({"source_environment": {"building": True}}, "another run"),
-        ({"stamps": {"source_environment": {"key": "0"}}}, "other wishes"),
+        ({"stamps": {"source_environment": {"key": "0"}}}, "other settings"),
         ({"source_environment": None}, "there is no environment"),
     ],
 )
@@ -501,10 +501,10 @@ def test_recorded_mixed_host():
 
 
 def test_a_fleet_stores_reasons_once():
-    hosts = {f"gpu-{number}": {"facts": machine(), "wishes": {}} for number in range(5)}
-    hosts["cpu"] = {"facts": machine(None), "wishes": {}}
+    hosts = {f"gpu-{number}": {"facts": machine(), "request": {}} for number in range(5)}
+    hosts["cpu"] = {"facts": machine(None), "request": {}}
     hosts["wrong"] = {"facts": None, "wish_errors": [{"variable": "verl_x", "found": "1", "needed": "y", "fix": "z"}]}
-    hosts["silent"] = {"facts": None, "wishes": {}}
+    hosts["silent"] = {"facts": None, "request": {}}
     fleet = plan_fleet(hosts, loaded())
     jsonschema.Draft202012Validator(schema()).validate(fleet)
     assert {fleet["hosts"][f"gpu-{number}"]["decision"] for number in range(5)} == {fleet["hosts"]["gpu-0"]["decision"]}
@@ -517,7 +517,7 @@ def test_a_fleet_stores_reasons_once():
 
 def test_a_fleet_plans_each_host_as_it_would_be_alone():
     hosts = {
-        f"{gpu}-{driver}": {"facts": machine(gpu, driver), "wishes": {}}
+        f"{gpu}-{driver}": {"facts": machine(gpu, driver), "request": {}}
         for gpu in ("H100", "RTX 4090", "V100")
         for driver in ("535.261.03", "550.163.01", "580.95.05")
     }
@@ -678,8 +678,8 @@ def test_apptainer_has_an_image_file_a_checkout_and_no_container():
     assert shell["binds"] == ["/home/user/verl/src:/workspace/verl"]
     assert (shell["gpu"], image["become"], shell["become"]) == (True, False, False)
     said = " ".join(planned["why"])
-    assert "passed over docker: Docker is not installed" in said
-    assert "passed over podman: Podman: it is not installed" in said
+    assert "skipped docker: Docker is not installed" in said
+    assert "skipped podman: Podman: it is not installed" in said
     assert "root" not in said
 
 

@@ -63,7 +63,7 @@ def fleet(size):
         facts = json.loads((FACTS / f"{name}.json").read_text())
         hosts[f"gpu-{number + 1:04}"] = {
             "facts": facts.get("facts", facts),
-            "wishes": variables.defaults(),
+            "request": variables.defaults(),
             "settings": {},
             "wish_errors": [],
         }

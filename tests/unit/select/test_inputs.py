@@ -93,11 +93,11 @@ def test_hosts_share_a_decision_by_what_it_reads_and_by_nothing_else(monkeypatch
     monkeypatch.setattr(fleet.decisions, "decide", lambda *given: asked.append(given) or real(*given))
     roomy, roomier = ({"engine_root": {"free_gb": size}} for size in (1500.0, 1600.0))
     hosts = {
-        "one": {"facts": machine(disk=roomy), "wishes": {}},
-        "same for the decision": {"facts": machine(disk=roomier, memory={"total_mb": 5}), "wishes": {}},
-        "another folder, the same preferences": {"facts": machine(), "wishes": {"verl_prefix": "/srv/verl"}},
-        "another engine": {"facts": machine(), "wishes": {"verl_engine": "sglang"}},
-        "another driver": {"facts": machine(driver="550.163.01"), "wishes": {}},
+        "one": {"facts": machine(disk=roomy), "request": {}},
+        "same for the decision": {"facts": machine(disk=roomier, memory={"total_mb": 5}), "request": {}},
+        "another folder, the same preferences": {"facts": machine(), "request": {"verl_prefix": "/srv/verl"}},
+        "another engine": {"facts": machine(), "request": {"verl_engine": "sglang"}},
+        "another driver": {"facts": machine(driver="550.163.01"), "request": {}},
     }
     fleet.plan_fleet(hosts, loaded())
     assert len(asked) == 3

@@ -21,9 +21,9 @@ from verl_provision.plan.steps import (
 )
 from verl_provision.plan.steps.step import Context, Notes, Step, context
 from verl_provision.select.decision import Decision
-from verl_provision.select.wanted import Wishes
+from verl_provision.variables import Request
 
-Plan = Callable[[Host, Wishes, Decision, Context], Step | None]
+Plan = Callable[[Host, Request, Decision, Context], Step | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Planned:
     """The steps of one host whose decision is made."""
 
     host: Host
-    request: Wishes
+    request: Request
     decision: Decision
     context: Context  # with all steps in `before`
     verification: dict[str, Any] | None
@@ -120,7 +120,7 @@ class Planned:
 
 
 def plan(
-    host: Host, request: Wishes, decision: Decision, catalog: Catalog, settings: Any, secrets: Any, head: bool = False
+    host: Host, request: Request, decision: Decision, catalog: Catalog, settings: Any, secrets: Any, head: bool = False
 ) -> Planned:
     """Plan every step of a host whose decision is made; `head`: Ray's head runs there."""
     told = context(host, request, decision, catalog, settings, secrets, head)

@@ -7,12 +7,12 @@ from verl_provision.plan import daemon_json, disruption
 from verl_provision.plan.keys import step_key
 from verl_provision.plan.steps.step import Context, Step, applied_hash, defer
 from verl_provision.select.decision import Decision
-from verl_provision.select.wanted import Wishes
+from verl_provision.variables import Request
 
 NAME = "container_image"
 
 
-def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> Step | None:
+def plan(host: Host, request: Request, decision: Decision, context: Context) -> Step | None:
     """Pull what isn't there."""
     if decision.backend == "source":
         return None
@@ -29,7 +29,7 @@ def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> S
     return step.because(f"{wanted} is not on the host", needs=("disruption",) if later else ())
 
 
-def arguments(host: Host, request: Wishes, decision: Decision, context: Context) -> dict[str, Any]:
+def arguments(host: Host, request: Request, decision: Decision, context: Context) -> dict[str, Any]:
     """The step's arguments."""
     image = decision.candidate.image
     args = context.args(
@@ -63,7 +63,7 @@ def named(args: dict[str, Any]) -> str:
     return f"{args['pull_ref']}@{args['digest']}" if args["digest"] else args["pull_ref"]
 
 
-def pull_reference(image: Any, request: Wishes, engine: str | None = "docker") -> str:
+def pull_reference(image: Any, request: Request, engine: str | None = "docker") -> str:
     """What is pulled: the image's own registry, or the user's mirror of it. Only Docker knows where short names are."""
     mirror = request.mirrors.get("registry")
     name = image.ref

@@ -7,7 +7,7 @@ from verl_provision.plan import daemon_json, disruption, legacy_hook
 from verl_provision.plan.keys import step_key
 from verl_provision.plan.steps.step import Context, Step, defer
 from verl_provision.select.decision import Decision
-from verl_provision.select.wanted import Wishes
+from verl_provision.variables import Request
 
 NAME = "disruption"
 
@@ -19,7 +19,7 @@ class Effect(Step):
     gpu_request: str = "none"  # how it asks for GPUs afterwards
 
 
-def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> Effect | None:
+def plan(host: Host, request: Request, decision: Decision, context: Context) -> Effect | None:
     """Reload or restart the engine, never further than needed, and only as far as running jobs allow."""
     if decision.backend != "docker":
         return None

@@ -10,7 +10,7 @@ from verl_provision.plan.keys import step_key
 from verl_provision.plan.steps import container_image
 from verl_provision.plan.steps.step import Context, Notes, Step, applied_hash, defer, warn
 from verl_provision.select.decision import Decision
-from verl_provision.select.wanted import Wishes
+from verl_provision.variables import Request
 
 NAME = "docker_engine"
 OWN_SOURCE = "/etc/apt/sources.list.d/docker.sources"
@@ -25,7 +25,7 @@ class Engine(Step):
     blocked: str = ""  # why nothing can be pulled in this run
 
 
-def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> Engine | None:
+def plan(host: Host, request: Request, decision: Decision, context: Context) -> Engine | None:
     """Install it where it isn't or doesn't answer; merge what is wanted into daemon.json; have it pull by the proxy."""
     if decision.backend != "docker":
         return None
@@ -80,7 +80,7 @@ def source(host: Host, args: dict[str, Any]) -> tuple[str, Notes]:
     return apt.existing_source(host, uri, host.os_codename or "", args["key_fingerprint"], OWN_SOURCE)
 
 
-def proxy_for_pulls(host: Host, request: Wishes, decision: Decision, context: Context) -> tuple[str, str, Notes]:
+def proxy_for_pulls(host: Host, request: Request, decision: Decision, context: Context) -> tuple[str, str, Notes]:
     """Why the daemon has to be given the proxy ('': it needs none), and why it can't be given it in this run.
 
     That takes a restart: not on a busy host.

@@ -4,12 +4,12 @@ from verl_provision.facts import Host
 from verl_provision.plan.keys import step_key
 from verl_provision.plan.steps.step import TOKEN, Context, Step
 from verl_provision.select.decision import Decision
-from verl_provision.select.wanted import Wishes
+from verl_provision.variables import Request
 
 NAME = "huggingface_token"
 
 
-def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> Step | None:
+def plan(host: Host, request: Request, decision: Decision, context: Context) -> Step | None:
     """Write it where there is none, or another one."""
     state = context.secrets.get(TOKEN)
     if state is None or (state == "kept" and host.huggingface_token):

@@ -11,7 +11,7 @@ from verl_provision.plan.steps.docker_engine import may_edit
 from verl_provision.plan.steps.step import Context, Notes, Step, applied_hash, defer, warn
 from verl_provision.select import backend
 from verl_provision.select.decision import Decision
-from verl_provision.select.wanted import Wishes
+from verl_provision.variables import Request
 
 NAME = "nvidia_container_toolkit"
 TOOLKIT_REPOSITORY = "https://nvidia.github.io/libnvidia-container"
@@ -20,7 +20,7 @@ DAEMON_JSON = "/etc/docker/daemon.json"
 UPGRADE = "toolkit_upgrade"
 
 
-def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> Step | None:
+def plan(host: Host, request: Request, decision: Decision, context: Context) -> Step | None:
     """Install it, lift it over the security floor, register its runtime."""
     if decision.backend != "docker" or decision.profile != "gpu":
         return None
@@ -68,7 +68,7 @@ def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> S
     return step.because("; ".join(reasons), UPGRADE)
 
 
-def package_reasons(host: Host, request: Wishes, context: Context) -> tuple[list[str], bool]:
+def package_reasons(host: Host, request: Request, context: Context) -> tuple[list[str], bool]:
     """Why the packages have to be installed, and whether that replaces some that are there."""
     own = context.settings.get(NAME, {})
     floor, found = backend.toolkit_floor(context.catalog), host.toolkit_version

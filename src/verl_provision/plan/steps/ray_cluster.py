@@ -14,7 +14,7 @@ from verl_provision.plan.steps.huggingface_token import token_path
 from verl_provision.plan.steps.step import Context, Item, Notes, Step, defer, warn
 from verl_provision.plan.steps.training_container import container_env, mebibytes
 from verl_provision.select.decision import Decision
-from verl_provision.select.wanted import Wishes
+from verl_provision.variables import Request
 
 NAME = "ray_cluster"
 BACKENDS = ("docker", "podman", "source")
@@ -41,7 +41,7 @@ class Place:
     head_state_dir: str | None = None  # None where nothing is known of the head
 
 
-def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> Step | None:
+def plan(host: Host, request: Request, decision: Decision, context: Context) -> Step | None:
     """Bring a node into its cluster, or take it out; not while a Ray job runs there."""
     place = context.cluster
     if place is None:
@@ -49,7 +49,7 @@ def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> S
     return leave(host, request, decision, context) if place.leaving else join(host, request, decision, context)
 
 
-def join(host: Host, request: Wishes, decision: Decision, context: Context) -> Step | None:
+def join(host: Host, request: Request, decision: Decision, context: Context) -> Step | None:
     """Plan the step of a node that is to be in the cluster."""
     place, state = context.cluster, state_file(host)
     before = mapping(state.get("members"))
@@ -68,7 +68,7 @@ def join(host: Host, request: Wishes, decision: Decision, context: Context) -> S
     if not state or not (host.ray_container or host.ray_up or host.ray_unit):
         reason = "Ray was never started here" if not state else "Ray is gone"
     elif changed:
-        reason = "Ray was started for other wishes"
+        reason = "Ray was started for other settings"
     elif not there:
         reason = "Ray is not running"
     elif args["linger"]:
@@ -83,7 +83,7 @@ def join(host: Host, request: Wishes, decision: Decision, context: Context) -> S
     return step.because(reason, RESTART if changed and there else "none")
 
 
-def leave(host: Host, request: Wishes, decision: Decision, context: Context) -> Step | None:
+def leave(host: Host, request: Request, decision: Decision, context: Context) -> Step | None:
     """Plan the step of a host that is no longer to be a node."""
     state = state_file(host)
     if not state and not host.ray_container and not host.ray_up and not host.ray_unit:
@@ -109,7 +109,7 @@ def leave(host: Host, request: Wishes, decision: Decision, context: Context) -> 
 
 
 def arguments(
-    host: Host, request: Wishes, decision: Decision, context: Context, addresses: Mapping[str, str | None]
+    host: Host, request: Request, decision: Decision, context: Context, addresses: Mapping[str, str | None]
 ) -> dict[str, Any]:
     """The arguments of a node's step; `node_key` is the hash of what Ray itself is started from."""
     place = context.cluster
@@ -187,7 +187,7 @@ def built(host: Host, context: Context) -> dict[str, Any]:
     return {} if context.has_work("source_environment") else mapping(host.stamps.get("source_environment"))
 
 
-def problems(host: Host, request: Wishes, decision: Decision, context: Context, head_address: str | None) -> Notes:
+def problems(host: Host, request: Request, decision: Decision, context: Context, head_address: str | None) -> Notes:
     """What keeps Ray from being started on this node."""
     place, backend = context.cluster, decision.backend
     found = []
@@ -214,7 +214,7 @@ def problems(host: Host, request: Wishes, decision: Decision, context: Context, 
     return Notes(errors=tuple(found))
 
 
-def earlier_backend(host: Host, request: Wishes, backend: str | None) -> list[Item]:
+def earlier_backend(host: Host, request: Request, backend: str | None) -> list[Item]:
     """What an earlier backend left running, on the same ports."""
     name = request.ray_container
     if backend == "source" and host.ray_container:

@@ -9,13 +9,13 @@ from verl_provision.plan.keys import step_key
 from verl_provision.plan.steps.step import Context, Notes, Step, applied_hash, defer
 from verl_provision.select import releases
 from verl_provision.select.decision import Decision
-from verl_provision.select.wanted import Wishes
+from verl_provision.variables import Request
 
 NAME = "source_environment"
 TORCH_INDEX = "https://download.pytorch.org/whl"
 
 
-def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> Step | None:
+def plan(host: Host, request: Request, decision: Decision, context: Context) -> Step | None:
     """Build it where it isn't, isn't whole, or isn't what is wanted; not under a job's feet."""
     if decision.backend != "source":
         return None
@@ -76,7 +76,7 @@ def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> S
     return step.because(reason, "code_in_use" if gpu and working else "none")
 
 
-def method(request: Wishes, decision: Decision, context: Context) -> tuple[str, dict[str, Any] | None]:
+def method(request: Request, decision: Decision, context: Context) -> tuple[str, dict[str, Any] | None]:
     """How verl is installed, and a warning where that isn't as asked for. The role's own variable comes first."""
     how, why = releases.source_method(request, decision.candidate.release)
     return context.settings.get(NAME, {}).get("method", how), why
@@ -111,11 +111,11 @@ def source_reason(host: Host, context: Context, version: str | None, config_hash
         wanted = version or "any"
         return f"the environment at {where} has verl {found.get('verl_version') or 'not at all'}, wanted is {wanted}"
     if applied_hash(host, NAME) != config_hash:
-        return f"the environment at {where} was left unfinished, or built for other wishes"
+        return f"the environment at {where} was left unfinished, or built for other settings"
     return ""
 
 
-def torch_index(request: Wishes, decision: Decision) -> str:
+def torch_index(request: Request, decision: Decision) -> str:
     """Where torch comes from: PyTorch's CPU index; for GPUs the default index, or the mirror's for its CUDA."""
     mirror = request.mirrors.get("torch")
     if decision.profile != "gpu":

@@ -9,7 +9,7 @@ from verl_provision.decide.junk import mapping, text
 from verl_provision.facts import Host
 from verl_provision.plan import idle
 from verl_provision.select.decision import Decision
-from verl_provision.select.wanted import Wishes
+from verl_provision.variables import Request
 
 TOKEN = "verl_huggingface_token"
 SECRETS = "/run/verl-secrets"  # in the container
@@ -96,7 +96,7 @@ class Context:
 
 
 def context(
-    host: Host, request: Wishes, decision: Decision, catalog: Catalog, settings: Any, secrets: Any, head: bool
+    host: Host, request: Request, decision: Decision, catalog: Catalog, settings: Any, secrets: Any, head: bool
 ) -> Context:
     """The context in which a host's first step is planned."""
     nobody, busy = idle.idle(host, request)
@@ -139,6 +139,6 @@ def works_inside(host: Host) -> bool:
     return bool(host.container and host.container.running and host.container.processes)
 
 
-def in_use(host: Host, request: Wishes) -> bool:
+def in_use(host: Host, request: Request) -> bool:
     """Whether something runs in our container that may not be disturbed."""
     return works_inside(host) and not request.disrupt

@@ -11,13 +11,13 @@ from verl_provision.plan.keys import step_key
 from verl_provision.plan.steps import container_image, nvidia_container_toolkit
 from verl_provision.plan.steps.step import SECRETS, Context, Notes, Step, applied_hash, defer, in_use, warn
 from verl_provision.select.decision import Decision
-from verl_provision.select.wanted import Wishes
+from verl_provision.variables import Request
 
 NAME = "training_container"
-SHM_SIZE = "10g"  # the write-up's; the role raises it to what Ray wants
+SHM_SIZE = "10g"  # the selection guide's; the role raises it to what Ray wants
 
 
-def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> Step | None:
+def plan(host: Host, request: Request, decision: Decision, context: Context) -> Step | None:
     """Create, start or recreate our container; not while something runs in it."""
     if decision.backend in ("source", "apptainer"):
         return None
@@ -54,7 +54,7 @@ def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> S
     return step.because(reason, "recreate" if container and container.running else "none")
 
 
-def arguments(host: Host, request: Wishes, decision: Decision, context: Context) -> dict[str, Any]:
+def arguments(host: Host, request: Request, decision: Decision, context: Context) -> dict[str, Any]:
     """The step's arguments."""
     effect = context.before.get("disruption")
     by_cdi = "cdi" if decision.profile == "gpu" else "none"
@@ -84,7 +84,7 @@ def arguments(host: Host, request: Wishes, decision: Decision, context: Context)
     return args
 
 
-def legacy_hook_warning(host: Host, request: Wishes, context: Context, gpu_request: str) -> Notes:
+def legacy_hook_warning(host: Host, request: Request, context: Context, gpu_request: str) -> Notes:
     """Say it where our container gets its GPUs, or keeps them, in the way that a daemon-reload ends."""
     if gpu_request not in ("gpus_all", "runtime_env") or not legacy_hook.of_ours(host):
         return Notes()
@@ -94,7 +94,7 @@ def legacy_hook_warning(host: Host, request: Wishes, context: Context, gpu_reque
     return warn("legacy_hook", message, legacy_hook.fix(host, context.catalog, request.container))
 
 
-def container_env(request: Wishes, context: Context) -> dict[str, str]:
+def container_env(request: Request, context: Context) -> dict[str, str]:
     """What verl in the container is told of the outside."""
     endpoint = request.mirrors.get("huggingface")
     return {
@@ -109,13 +109,13 @@ def mebibytes(size: Any) -> int | None:
     return int(match[1]) * 1024 ** "bkmgt".index(match[2] or "b") // 1024**2 if match else None
 
 
-def container_reason(host: Host, request: Wishes, config_hash: str) -> str:
+def container_reason(host: Host, request: Request, config_hash: str) -> str:
     """Why the container has to be made or started, '' where it is as it should be."""
     container, name = host.container, request.container
     if container is None:
         return f"there is no container {name}"
     if config_hash not in (applied_hash(host, NAME), container.key):
-        return f"the container {name} was made for other wishes"
+        return f"the container {name} was made for other settings"
     made = text(mapping(host.stamps.get(NAME)).get("id"))
     if made and made[:12] != container.id[:12]:
         return f"the container {name} is another one than the last run left"

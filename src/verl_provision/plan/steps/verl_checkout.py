@@ -18,13 +18,13 @@ from verl_provision.plan.steps.step import (
     works_inside,
 )
 from verl_provision.select.decision import Decision
-from verl_provision.select.wanted import Wishes
+from verl_provision.variables import Request
 
 NAME = "verl_checkout"
 REPOSITORY = "https://github.com/verl-project/verl.git"
 
 
-def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> Step | None:
+def plan(host: Host, request: Request, decision: Decision, context: Context) -> Step | None:
     """Clone it, or move it to the release that is wanted; not under a job's feet, and not over somebody's changes."""
     if decision.backend == "source" and source_environment.method(request, decision, context)[0] == "pypi":
         return None

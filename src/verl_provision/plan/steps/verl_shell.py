@@ -6,13 +6,13 @@ from verl_provision.plan.steps.huggingface_token import token_path
 from verl_provision.plan.steps.step import Context, Step, applied_hash
 from verl_provision.plan.steps.training_container import container_env
 from verl_provision.select.decision import Decision
-from verl_provision.select.wanted import Wishes
+from verl_provision.variables import Request
 
 NAME = "verl_shell"
 SHELL = ".local/bin/verl-shell"  # in the login user's home
 
 
-def plan(host: Host, request: Wishes, decision: Decision, context: Context) -> Step | None:
+def plan(host: Host, request: Request, decision: Decision, context: Context) -> Step | None:
     """Install it where it is missing or opens another environment."""
     backend = decision.backend
     apptainer = backend == "apptainer"

@@ -13,7 +13,7 @@ from verl_provision.catalog.model import Catalog
 from verl_provision.select.candidates import Candidate
 from verl_provision.select.findings import Finding
 from verl_provision.select.inputs import Preferences, SelectionFacts
-from verl_provision.select.rules import driver, gpu, machine, pairing, wish
+from verl_provision.select.rules import driver, gpu, machine, pairing, requested
 
 Function = Callable[[Any, SelectionFacts, Preferences, Catalog], "Finding | list[Finding] | None"]
 
@@ -51,9 +51,9 @@ RULES = (
     Rule("driver_floor", "image", driver.driver_floor, forceable=True),
     Rule("native_driver", "image", driver.native_driver, forceable=True),
     Rule("forward_compat", "image", driver.forward_compat, forceable=True),
-    Rule("engine", "image", wish.engine, forceable=True),
-    Rule("trainer", "image", wish.trainer, forceable=True),
-    Rule("defects", "image", wish.defects, forceable=True),
+    Rule("engine", "image", requested.engine, forceable=True),
+    Rule("trainer", "image", requested.trainer, forceable=True),
+    Rule("defects", "image", requested.defects, forceable=True),
     Rule("disk", "image", machine.disk, forceable=True),
     Rule("release", "pair", pairing.release_wanted, forceable=True),
     Rule("release_pairing", "pair", pairing.release_pairing, forceable=True),

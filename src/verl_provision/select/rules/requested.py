@@ -10,11 +10,11 @@ from verl_provision.select.candidates import Candidate
 from verl_provision.select.findings import Finding, Rejection, Warning
 from verl_provision.select.inputs import Preferences, SelectionFacts
 
-KNOWN_FEATURES = ("deepep",)  # others are told as notes: nothing in the wishes says whether they're used
+KNOWN_FEATURES = ("deepep",)  # others are told as notes: no variable says whether they're used
 
 
 def engine(candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> Finding | None:
-    """A wished rollout engine must be in the image; an explicit image comes before the wish."""
+    """A requested rollout engine must be in the image; an explicit image comes first."""
     image = candidate.image
     if preferences.engine in ("auto", "none") or preferences.engine in image.engines or not image.known:
         return None
@@ -30,7 +30,7 @@ def engine(candidate: Candidate, facts: SelectionFacts, preferences: Preferences
 
 
 def trainer(candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> Finding | None:
-    """A wished training backend must be in the image; image and scenario come before the wish."""
+    """A requested training backend must be in the image; image and scenario come first."""
     image = candidate.image
     if preferences.trainer == "auto" or preferences.trainer in image.trainers or not image.known:
         return None
@@ -80,7 +80,7 @@ def defects(
 
 
 def _deepep(candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> list[Finding]:
-    """An image that was wished for its DeepEP needs a GPU that DeepEP was compiled for."""
+    """An image that was chosen for its DeepEP needs a GPU that DeepEP was compiled for."""
     image = candidate.image
     if preferences.image is None or "deepep" not in image.tags or not image.deepep:
         return []
