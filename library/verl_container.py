@@ -445,7 +445,7 @@ class Container:
             raise cli.CliError(
                 "{0} The old container is back in its place.".format(error), fix=getattr(error, "fix", None)
             ) from error
-        self.actions.insert(len(self.actions) - 2, self.set_aside(found["Id"], moved))
+        self.actions.insert(len(self.actions) - 2, self.set_aside(found["Id"], moved, work))
         return None
 
     def trees(self, old):
@@ -495,16 +495,17 @@ class Container:
         """The name of a container that is being replaced, or is kept."""
         return "{0}-before-{1}".format(self.name, container_id[:12])
 
-    def set_aside(self, container_id, moved=None):
+    def set_aside(self, container_id, moved=None, work=()):
         """Remove the container that was replaced, or keep it for its files; returns what was done.
 
-        `moved` are the trees that were copied to home mounts, None where a killed run may have done it.
+        `moved` are the trees that were copied to home mounts, None where a killed run may have done it; `work` is what
+        was found in it before it was stopped. Where that was nothing it's looked at again: a diff can take minutes.
         """
         found = self.inspect(container_id)
         old = layer.Layer(self.engine, found)
         if moved is None:
             moved = [target for _folder, target, copy in self.trees(old) if not copy]
-        work = old.work(moved)
+        work = work or old.work(moved)
         if not work:
             self.engine.must("rm", "-f", container_id)
             return "removed"

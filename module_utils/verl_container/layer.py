@@ -26,7 +26,7 @@ OURS = re.compile(
     r"|^/(usr/)?(local/)?(s?bin|lib(32|64)?(/[a-z0-9_]+-linux-gnu)?)/((lib)?(nvidia|cuda|nvcuvid|nvoptix)[^/]*"
     r"|lib(EGL|GLESv1_CM|GLESv2|GLX)_nvidia[^/]*|(vdpau|gbm|nvidia)(/[^/]*)?)$"
     r"|^/(usr/)?(lib/firmware/nvidia|etc/(vulkan|glvnd|OpenCL|egl)|usr/share/(nvidia|egl|vulkan|glvnd))(/.*)?$"
-    r"|^/etc/ld\.so\.conf\.d/00-nvcr-[^/]*$"
+    r"|^/etc/(ld\.so\.conf\.d/([0-9z]+-)(nvcr|compat)-[^/]*|nvidia(/.*)?)$"
 )
 FEW = 20  # entries that are asked one by one whether they are folders
 COPY_RATE = 5e6  # bytes per second that a copy is given at least, before it counts as hanging

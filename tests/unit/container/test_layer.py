@@ -5,6 +5,8 @@ import os
 import pytest
 from ansible.module_utils.verl_container import layer
 
+from .conftest import RECORDED
+
 MOUNTS = ["/workspace/verl", "/root/data"]
 
 
@@ -59,6 +61,12 @@ def test_this_is_work(path):
 )
 def test_this_is_not(path):
     assert layer.users(layer.changed(f"A {path}\n"), MOUNTS) == []
+
+
+def test_what_a_real_container_has_after_our_installation_and_a_start_with_gpus_is_nobodys():
+    """Of the lab's gpu-580: toolkit 1.20.0, verl 0.9.1 installed by `pip install -e`, verified."""
+    said = (RECORDED / "docker-26.1/diff-untouched.txt").read_text()
+    assert layer.users(layer.changed(said), ["/workspace/verl"]) == []
 
 
 def test_folders_of_changed_paths_and_deletions_are_nothing_of_their_own():
