@@ -12,6 +12,7 @@ import os
 import pwd
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,13 +26,17 @@ import urllib.request
 REFUSED, UNFETCHED, BUSY, BROKEN = 10, 11, 75, 12  # exit statuses; the playbook's own are passed on
 GIT_TIMEOUT = 900
 KEPT_REPORTS = 20
+REPORT_TIMEOUT = 120  # for reading the newest and clearing old ones away
 HELD = 6 * 3600  # seconds after which a run from outside that never came back counts as dead
-WANTED, VERIFIED = "refs/verl/wanted", "refs/verl/verified"
+WANTED, VERIFIED = "refs/verl/wanted", "refs/verl/verified"  # the second: where 0.1.0 kept the last good commit
 # What lies below `reports` is the login user's: a child with no more rights than his reads it and clears it away.
 READ_REPORT = """
-import os, shutil, sys
+import os, shutil, stat, sys
 place, keep = sys.argv[1], int(sys.argv[2])
-with open(os.path.join(place, "latest", "report.json"), encoding="utf-8") as stream:
+opened = os.open(os.path.join(place, "latest", "report.json"), os.O_RDONLY | os.O_NONBLOCK)
+if not stat.S_ISREG(os.fstat(opened).st_mode):
+    sys.exit(1)
+with open(opened, encoding="utf-8") as stream:
     sys.stdout.write(stream.read(16 << 20))
 for name in sorted(name for name in os.listdir(place) if name[:1].isdigit())[:-keep]:
     # What can't be cleared away now is tried again by the next run.
@@ -81,7 +86,8 @@ class Pull:
         self.tree = os.path.join(self.state, "tree")
         self.reports = os.path.join(self.state, "reports")
         self.last = os.path.join(self.state, "last.json")
-        quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_REPLACE_OBJECTS": "1"}
+        self.verified = os.path.join(self.state, "verified")  # the last good commit; not in a clone that may break
+        quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_CEILING_DIRECTORIES": self.state}
         self.environment = {**os.environ, **quiet, **settings["environment"]}
         self.commit = self.wanted = self.report = None
 
@@ -90,21 +96,23 @@ class Pull:
         path = os.path.join(self.state, "hold", "push")
         with contextlib.suppress(OSError):
             age = time.time() - os.lstat(path).st_mtime
-            if age < HELD:
+            if abs(age) < HELD:  # dated ahead: by a clock that was set back, or by somebody who wants no more runs
                 raise Stop(
                     "held", BUSY,
                     "a run from outside is at work on this host since %d min; this one leaves it to that one. "
-                    "If there is none any more: rm %s" % (age // 60, path),
+                    "If there is none any more: rm %s" % (max(age, 0) // 60, path),
                 )  # fmt: skip
 
     # ---- the repository
 
     def git(self, *words, check=True, **environment):
-        argv = ["git", "-C", self.tree, "-c", "core.hooksPath=/dev/null", *words]
+        quiet = ["core.hooksPath=/dev/null", "core.fsync=all", "core.fsmonitor=false", "gc.autoDetach=false"]
+        argv = ["git", "-C", self.tree, *(word for option in quiet for word in ("-c", option)), *words]
         try:
             done = subprocess.run(
                 argv, env={**self.environment, **environment}, timeout=GIT_TIMEOUT,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                pass_fds=[self.lock.fileno()],  # a git that outlives this run keeps the next one out
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             raise Stop("unfetched", UNFETCHED, "git %s: %s" % (words[0], redact(error))) from error
@@ -114,17 +122,64 @@ class Pull:
             raise Stop("unfetched", UNFETCHED, "%s: %s" % (what, redact(said)[-600:]))
         return done.returncode, said
 
+    def bring(self):
+        """The wanted commit, verified, is the tree. A clone that a kill or a lost host left broken is made anew."""
+        for attempt in (1, 2):
+            try:
+                self.fetch()
+                self.verify()
+                self.check_out()
+                return
+            except Stop:
+                if attempt == 2 or self.sound():
+                    raise
+                tell("the clone in %s is broken; it is made anew" % self.tree, 4)
+                shutil.rmtree(self.tree)
+
+    def sound(self):
+        """Whether the clone is whole, as far as git can say."""
+        try:
+            return self.git("fsck", "--full", "--no-dangling", check=False)[0] == 0
+        except Stop:
+            return True
+
     def fetch(self):
         """Bring the wanted commit; the working tree stays as it is."""
-        if not os.path.isdir(os.path.join(self.tree, ".git")):
-            os.makedirs(self.tree, mode=0o755, exist_ok=True)
+        clone = os.path.join(self.tree, ".git")
+        os.makedirs(self.tree, mode=0o755, exist_ok=True)
+        for folder, _, names in os.walk(clone):  # ours, and none of our gits lives: they hold the lock with us
+            for name in names:
+                if name.endswith(".lock") or name.startswith(("tmp_", ".tmp-")):
+                    os.unlink(os.path.join(folder, name))
+        if not os.path.isfile(os.path.join(clone, "HEAD")):
             self.git("init", "--quiet")
-        else:
-            self.commit = self.git("rev-parse", "--verify", "--quiet", VERIFIED, check=False)[1] or None
+        self.commit = self.last_good()
         slow = ["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"]
-        spec = "+%s:%s" % (self.want["version"], WANTED)
+        spec = "+%s:%s" % (self.ref(slow), WANTED)
         self.git(*slow, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--", self.want["repository"], spec)
         self.wanted = self.git("rev-parse", "--verify", WANTED + "^{commit}")[1]
+
+    def last_good(self):
+        """The commit that ran last, None where none did."""
+        with contextlib.suppress(OSError), open(self.verified, encoding="ascii") as stream:
+            return stream.read(64).strip() or None
+        return self.git("rev-parse", "--verify", "--quiet", VERIFIED, check=False)[1] or None
+
+    def ref(self, options):
+        """The branch or the tag that is followed; git would take a tag of the branch's name, whoever made it."""
+        name = self.want["version"]
+        if name.startswith("refs/"):
+            return name
+        names = ["refs/heads/" + name, "refs/tags/" + name]
+        said = self.git(*options, "ls-remote", "--", self.want["repository"], *names)[1]
+        found = [line.partition("\t")[2] for line in said.splitlines() if line.partition("\t")[2] in names]
+        if len(found) > 1:
+            raise Stop(
+                "refused", REFUSED,
+                "%s names a branch and a tag of %s. Nothing was run. Set pull_timer_version to the one you mean: %s"
+                % (name, redact(self.want["repository"]), " or ".join(names)),
+            )  # fmt: skip
+        return found[0] if found else name
 
     def verify(self):
         """Refuse a commit that none of the allowed keys signed, and one that goes back behind what ran here before."""
@@ -144,6 +199,14 @@ class Pull:
                 "Sign it with a key of %s or %s: git commit --amend -S"
                 % (self.wanted[:12], redact(self.want["repository"]), " ".join(said.split())[-300:] or "no signature",
                    (self.commit or "no commit")[:12], self.want["allowed_signers"], self.want["openpgp_keys"]),
+            )  # fmt: skip
+        line = self.want.get("release_line")
+        if line and line not in self.git("log", "-1", "--format=%B", self.wanted)[1].splitlines():
+            raise Stop(
+                "refused", REFUSED,
+                "commit %s is signed, but its message has no line `%s`: it wasn't released. Nothing was run. "
+                "Release one with that line in its message, or change pull_timer_release_line"
+                % (self.wanted[:12], line),
             )  # fmt: skip
         if self.commit and not self.want["allow_rewind"]:
             status, _ = self.git("merge-base", "--is-ancestor", self.commit, self.wanted, check=False)
@@ -171,7 +234,7 @@ class Pull:
         """The tree is the verified commit and nothing else."""
         self.git("-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", "--detach", self.wanted)
         self.git("clean", "-ffdxq")
-        self.git("update-ref", VERIFIED, self.wanted)
+        put(self.verified, self.wanted + "\n", 0o644)
         self.commit = self.wanted
 
     # ---- the playbook
@@ -238,13 +301,16 @@ class Pull:
     def newest(self, become, environment):
         """The newest report, None where there is none."""
         words = [sys.executable, "-I", "-c", READ_REPORT, self.reports, str(KEPT_REPORTS)]
-        done = subprocess.run(
-            words, env=environment, preexec_fn=become, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
         try:
-            return json.loads(done.stdout.decode()) if done.returncode == 0 else None
-        except ValueError:
+            done = subprocess.run(
+                words, env=environment, preexec_fn=become, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                timeout=REPORT_TIMEOUT,
+            )  # fmt: skip
+            report = json.loads(done.stdout.decode(), parse_constant=refuse) if done.returncode == 0 else None
+            json.dumps(report, indent=2)  # it will be, and what nests too deep can't
+        except (ValueError, RecursionError, subprocess.TimeoutExpired):
             return None
+        return report if isinstance(report, dict) else None
 
     # ---- what became of it
 
@@ -252,9 +318,7 @@ class Pull:
         """One run; (result, exit status, message)."""
         try:
             self.look_for_others()
-            self.fetch()
-            self.verify()
-            self.check_out()
+            self.bring()
             tell("runs %s at %s" % (self.want["playbook"], self.commit[:12]))
             status = self.play()
         except Stop as stop:
@@ -316,11 +380,18 @@ class Pull:
 
 def put(path, text, mode):
     """Write a file in one go."""
-    aside = "%s.%d" % (path, os.getpid())
+    aside = path + ".new"
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
     os.replace(aside, path)
+
+
+def refuse(constant):
+    """NaN and the infinities are no JSON."""
+    raise ValueError(constant)
 
 
 @contextlib.contextmanager

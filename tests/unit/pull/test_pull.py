@@ -3,10 +3,12 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
@@ -462,3 +464,141 @@ def test_a_run_from_outside_and_a_pull_run_never_work_at_once(fleet):
     said = outside(fleet, "hold", "release")
     assert "failed=0" in said and not any(hold.iterdir()), said
     assert fleet.pull()[0] == 0
+
+
+LEFT = {
+    "index.lock": lambda git: (git / "index.lock").touch(),
+    "HEAD.lock": lambda git: (git / "HEAD.lock").touch(),
+    "a lock of the ref": lambda git: (git / "refs/verl/wanted.lock").touch(),
+    "an empty ref": lambda git: (git / "refs/verl/wanted").write_text(""),
+    "an empty HEAD": lambda git: (git / "HEAD").write_text(""),
+    "no HEAD": lambda git: (git / "HEAD").unlink(),
+    "half an index": lambda git: (git / "index").write_bytes((git / "index").read_bytes()[:20]),
+    "half a config": lambda git: (git / "config").write_text("[cor"),
+    "empty objects": lambda git: [
+        (path.chmod(0o644), path.write_bytes(b"")) for path in git.glob("objects/??/*") if path.is_file()
+    ],
+    "an empty .git": lambda git: (shutil.rmtree(git), git.mkdir()),
+    "no .git": lambda git: shutil.rmtree(git),
+    "half a pack": lambda git: (git / "objects/pack/tmp_pack_x").write_bytes(b"PACK"),
+}
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_whatever_a_kill_left_of_the_clone_the_next_run_goes_on(fleet, what):
+    first = fleet.commit("one")
+    assert fleet.pull()[0] == 0
+    LEFT[what](fleet.place / "state/tree/.git")
+    assert fleet.pull()[0] == 0, "the same commit"
+    LEFT[what](fleet.place / "state/tree/.git")
+    fleet.commit("two")
+    status, said, _ = fleet.pull()
+    assert status == 0, said
+    assert fleet.trees() == ["one", "one", "two"]
+    assert not list((fleet.place / "state/tree/.git").rglob("tmp_*"))
+    LEFT[what](fleet.place / "state/tree/.git")
+    fleet.git("reset", "--quiet", "--hard", first)
+    assert fleet.pull()[0] == REFUSED, "an old commit comes back by no damage"
+
+
+def test_the_last_good_commit_of_an_older_edition_is_known(fleet):
+    first = fleet.commit("one")
+    second = fleet.commit("two")
+    assert fleet.pull()[0] == 0
+    (fleet.place / "state/verified").unlink()
+    fleet.git("update-ref", "refs/verl/verified", second, at=fleet.place / "state/tree")
+    fleet.git("reset", "--quiet", "--hard", first)
+    assert fleet.pull()[0] == REFUSED
+
+
+def test_a_pull_killed_at_its_git_commands_goes_on(fleet, monkeypatch):
+    """Every one of them, before and after it, and the git that outlived its run keeps the next one out."""
+    fleet.commit("one")
+    assert fleet.pull()[0] == 0
+    kept = fleet.place / "kept"
+    shutil.copytree(fleet.place / "state", kept, symlinks=True)
+    fleet.commit("two")
+    wrapper = fleet.place / "bin/git"
+    wrapper.parent.mkdir()
+    wrapper.write_text(
+        f"""#!/bin/sh
+echo >> {fleet.place}/commands
+n=$(wc -l < {fleet.place}/commands)
+test "$n" = "$KILL_BEFORE" && kill -KILL $PPID && exit 1
+{shutil.which("git")} "$@"
+rc=$?
+test "$n" = "$KILL_AFTER" && kill -KILL $PPID
+exit $rc
+"""
+    )
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+    kills = 0
+    for point in ("KILL_BEFORE", "KILL_AFTER"):
+        for number in range(1, 30):
+            shutil.rmtree(fleet.place / "state")
+            shutil.copytree(kept, fleet.place / "state", symlinks=True)
+            (fleet.place / "commands").write_text("")
+            monkeypatch.setenv(point, str(number))
+            status = fleet.pull()[0]
+            monkeypatch.delenv(point)
+            if status == 0:
+                break
+            assert status == -signal.SIGKILL
+            kills += 1
+            assert fleet.pull()[0] == 0, (point, number)
+            assert fleet.trees()[-1] == "two"
+    assert kills >= 12
+
+
+@pytest.mark.parametrize("what", ["fifo", "endless", "deep", "NaN", "list"])
+def test_no_report_of_the_login_user_stops_the_run(fleet, what):
+    fleet.commit("one")
+    assert fleet.pull()[0] == 0
+    report = fleet.place / "state/reports/20261129T100001Z/report.json"
+    report.unlink()
+    if what == "fifo":
+        os.mkfifo(report)
+    elif what == "endless":
+        report.symlink_to("/dev/zero")
+    else:
+        report.write_text({"deep": '{"a":' * 5000 + "1" + "}" * 5000, "NaN": '{"a": NaN}', "list": "[]"}[what])
+    status, said, document = fleet.pull()
+    assert status == 0, said
+    assert document["report"]["run"]["id"] == "20261129T100002Z"
+
+
+def test_a_hold_that_is_dated_ahead_does_not_hold_for_ever(fleet):
+    fleet.commit("one")
+    hold = fleet.place / "state/hold/push"
+    hold.parent.mkdir(parents=True)
+    hold.touch()
+    os.utime(hold, (time.time() + 60, time.time() + 60))
+    assert fleet.pull()[0] == BUSY, "clocks differ a little"
+    os.utime(hold, (time.time() + 30 * 86400, time.time() + 30 * 86400))
+    assert fleet.pull()[0] == 0
+
+
+def test_a_tag_with_the_name_of_the_branch_is_refused(fleet):
+    fleet.commit("one")
+    fleet.git("checkout", "--quiet", "-b", "feature")
+    fleet.commit("not released")
+    fleet.git("tag", "main")
+    fleet.git("checkout", "--quiet", "refs/heads/main")
+    status, said, _ = fleet.pull()
+    assert status == REFUSED
+    assert "refs/heads/main or refs/tags/main" in said
+    fleet.settings["version"] = "refs/heads/main"
+    assert fleet.pull()[0] == 0
+    assert fleet.trees() == ["one"]
+
+
+def test_a_signed_commit_that_was_not_released_is_refused(fleet):
+    fleet.settings["release_line"] = "Released-to: main"
+    fleet.commit("one\n\nReleased-to: main")
+    assert fleet.pull()[0] == 0
+    fleet.commit("a feature, put under the branch's name")
+    status, said, _ = fleet.pull()
+    assert status == REFUSED
+    assert "no line `Released-to: main`" in said
+    assert len(fleet.played()) == 1
