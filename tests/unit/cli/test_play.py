@@ -68,3 +68,26 @@ def test_before_an_inventory_is_read_all_hosts_is_the_pattern():
     assert verl_hosts({}) == verl_hosts({"all": ["gpu-1"], "ungrouped": []}) == "all"
     with pytest.raises(AnsibleFilterError, match="no hosts"):
         verl_hosts({"all": [], "ungrouped": []})
+
+
+@pytest.mark.parametrize(
+    "name", ["*", "~.*", "!x", "&x", "a:b,c", "a,b", "x[0]", "-x", "", "a b", "gpu-1\n", "@x", "a/b"]
+)
+def test_a_host_whose_name_is_a_pattern_is_refused(name):
+    with pytest.raises(AnsibleFilterError, match="inventory_hostname: found") as refused:
+        verl_hosts({"all": ["gpu-1", name]})
+    assert repr(name) in str(refused.value)
+
+
+def test_usual_names_of_hosts_are_taken():
+    names = ["gpu-1", "gpu_1.example.org", "192.0.2.11", "fd00::11", "10g", "user@host", "节点1"]
+    assert verl_hosts({"all": names}) == "all"
+
+
+def test_no_host_is_touched_where_one_is_named_as_a_pattern(tmp_path, capfd):
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text("all: {hosts: {gpu-1: {ansible_connection: local}, '~.*': {}}}\n")
+    assert main(["plan", "-i", str(inventory)]) == 2
+    said = capfd.readouterr().out
+    assert "'~.*'" in said
+    assert "TASK" not in said

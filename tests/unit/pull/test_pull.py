@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -602,3 +603,24 @@ def test_a_signed_commit_that_was_not_released_is_refused(fleet):
     assert status == REFUSED
     assert "no line `Released-to: main`" in said
     assert len(fleet.played()) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "taken"),
+    [
+        ("https://git.example/fleet.git", True),
+        ("ssh://git@git.example/fleet.git", True),
+        ("git@git.example:ops/fleet.git", True),
+        ("/srv/fleet.git", True),
+        ("https://ghp_token@git.example/fleet.git", False),
+        ("https://user:pass@git.example/fleet.git", False),
+        ("https://user:p@ss@git.example/fleet.git", False),
+        ("ssh://git:pass@git.example/fleet.git", False),
+        ("--upload-pack=x", False),
+    ],
+)
+def test_a_login_in_the_repositorys_address_is_refused(address, taken):
+    task = yaml.safe_load((ROLE / "tasks/look.yml").read_text())[0]["ansible.builtin.assert"]
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    environment.tests["search"] = lambda value, pattern: re.search(pattern, value) is not None
+    assert environment.compile_expression(task["that"])(pull_timer_repository=address) is taken
