@@ -57,6 +57,7 @@ def test_casts(raw, name, value):
         ({"verl_model_params_b": -1}, "verl_model_params_b", "-1", "above 0", "Set"),
         ({"verl_model_params_b": "7b"}, "verl_model_params_b", "7b", "billion parameters", "Set"),
         ({"verl_image_force": "maybe"}, "verl_image_force", "maybe", "true or false", "Set"),
+        ({"verl_mirror_git": "--upload-pack=x"}, "verl_mirror_git", "--upload-pack=x", "an address", "Set"),
         ({"verl_version": "newest"}, "verl_version", "newest", "matching", "Set"),
         ({"verl_commit": "main"}, "verl_commit", "main", "matching", "Set"),
         ({"verl_probe_root": "relative"}, "verl_probe_root", "relative", "matching", "Set"),
