@@ -52,7 +52,9 @@ def without_mounts():
     hosts.reset(HOST)
 
 
-FIRST, SECOND, THIRD = "vllm024", "sgl0512", "verl04-vllm085-mcore0122"
+FIRST, SECOND = "vllm024", "sgl0512"
+OTHER = ("-e", "training_container_shm_size=12g")
+DISCARD = ("-e", "verl_discard_container_changes=true")
 
 
 def test_a_container_without_the_mounts_is_left_alone_and_named(without_mounts):
@@ -88,7 +90,7 @@ def test_a_second_run_changes_nothing_and_names_it_with_the_command_that_brings_
 
 def test_a_second_container_with_files_is_left_as_it_is(without_mounts):
     before = inspect()["Id"]
-    host, _done = run(THIRD, ends="deferred")
+    host, _done = run(SECOND, *OTHER, ends="deferred")
     assert kept()[0] in host["reason"]
     assert "/root/notes.txt" in host["reason"]
     assert (inspect()["Id"], inspect()["State"]["Running"]) == (before, True)
@@ -97,12 +99,12 @@ def test_a_second_container_with_files_is_left_as_it_is(without_mounts):
 
 def test_what_was_kept_is_removed_where_that_is_wished_and_the_next_is_kept(without_mounts):
     before = inspect()["Id"]
-    run(THIRD, "-e", "verl_discard_container_changes=true")
+    run(SECOND, *OTHER, *DISCARD)
     assert kept() == [f"verl-before-{before[:12]}"]
     assert inside("cat /root/data/gsm8k/train") == "rows"
-    run(THIRD, "-e", "verl_discard_container_changes=true")
+    run(SECOND, *OTHER, *DISCARD)
     assert kept() == []
-    assert "changed=0" in run(THIRD)[1].stdout
+    assert "changed=0" in run(SECOND, *OTHER)[1].stdout
 
 
 def test_a_container_in_which_nobody_did_anything_is_removed(without_mounts):

@@ -63,7 +63,7 @@ def to_discard(host: Host, request: Request) -> str:
 
 def kept_warning(kept: Kept, command: str) -> dict[str, str]:
     """Name a container that is kept, with its size and the commands that bring its files back."""
-    size = f"{kept.size_gb:.1f} GB" if kept.size_gb is not None else ""
+    size = "" if kept.size_gb is None else f"{kept.size_gb:.1f} GB" if kept.size_gb > 0.1 else f"{kept.size_gb:.3f} GB"
     files = f"files: {kept.files}" if kept.files else ""
     held = ", ".join(part for part in (size, files) if part) or "not looked through yet"
     path = kept.path or "/PATH"
