@@ -74,6 +74,7 @@ def rewrite(target: Path) -> None:
         (rf"(?m)^(\s*(?:- )?)({modules}):$", rf"\1{NAME}.\2:"),
         (rf"\| ({filters})\b", rf"| {NAME}.\1"),
         (rf"((?:include|import)_role:\n\s+name: )({roles})\b", rf"\1{NAME}.\2"),
+        (r'(include_role:\n\s+name: ")({{ __verl_step }})', rf"\1{NAME}.\2"),  # a step is named as its role
         (rf"\b([MP])\(({modules}|{filters})\b", rf"\1({NAME}.\2"),  # links in the plugins' own documentation
         (r"(?m)^(extends_documentation_fragment: .*)$", lambda line: re.sub(r"\bverl_", f"{NAME}.verl_", line[0])),
         (r"\bansible\.module_utils\.verl_", f"ansible_collections.{NAME}.plugins.module_utils.verl_"),

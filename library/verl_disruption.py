@@ -13,8 +13,8 @@ description:
   - Idle means no compute process on a GPU, no container other than O(container) running, nothing but its
     init in that one,
     no Ray job or actor. What can't be read counts as busy.
-  - Afterwards waits until the engine answers and shows O(expect_runtimes). A unit that met systemd's start
-    limit is reset.
+  - Afterwards waits until the engine answers and shows O(expect_runtimes), and until the containers run again that
+    it has to start by their restart policy. A unit that met systemd's start limit is reset.
 options:
   action:
     description:
@@ -131,6 +131,19 @@ def containers(engine):
     return found
 
 
+def returning(engine):
+    """Return {id: name} of the running containers that the engine itself starts again after a restart."""
+    found = {}
+    try:
+        for container_id, name, _image in idle.running_containers(engine):
+            policy = ((engine.inspect("container", container_id) or {}).get("HostConfig") or {}).get("RestartPolicy")
+            if (policy or {}).get("Name") in ("always", "unless-stopped"):
+                found[container_id] = name
+    except cli.CliError:
+        return {}  # the engine doesn't answer, so nothing of it is known to run
+    return found
+
+
 class Disruption:
     """One action on one host."""
 
@@ -231,6 +244,26 @@ class Disruption:
             fix="docker info --format '{{json .Runtimes}}'; cat /etc/docker/daemon.json",
         )
 
+    def wait_for_containers(self, wanted):
+        """Wait until the containers that the engine starts again are running."""
+        end = time.time() + self.want["timeout"]
+        while True:
+            gone = [name for key, name in wanted.items() if not self.runs(key)]
+            if not gone:
+                return
+            if time.time() > end:
+                break
+            time.sleep(1)  # polled, with a deadline
+        raise cli.CliError(
+            "{0} ran before the restart of docker and {1} not run {2} s after it, though the restart policy says "
+            "so.".format(", ".join(gone), "does" if len(gone) == 1 else "do", self.want["timeout"]),
+            fix="docker ps -a; docker logs {0}".format(gone[0]),
+        )
+
+    def runs(self, container_id):
+        """Whether a container is running."""
+        return bool(((self.engine.inspect("container", container_id) or {}).get("State") or {}).get("Running"))
+
     def live_restore_restart(self):
         """Restart under containers that keep running; never go on where one would not."""
         self.reload()
@@ -280,9 +313,11 @@ class Disruption:
                 self.reload()
                 self.wait()
             elif action == "restart":
+                held = returning(self.engine)
                 self.read_unit_again()
                 self.restart()
                 self.wait()
+                self.wait_for_containers(held)
             elif action == "live_restore_restart":
                 self.live_restore_restart()
             elif under_systemd():

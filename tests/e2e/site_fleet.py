@@ -61,21 +61,25 @@ PASSED = """
 
 
 class SiteFleet:
-    """Hosts that are all alike but for `own`, their variables by name; one log of what was done where."""
+    """Hosts that are all alike but for `own`, their variables by name; one log of what was done where.
 
-    def __init__(self, place: Path, recorded: str, own: dict[str, dict], **shared):
+    `root` is the project, or a copy of it.
+    """
+
+    def __init__(self, place: Path, recorded: str, own: dict[str, dict], root: Path = ROOT, **shared):
         machine = RecordedMachine(place, recorded)
-        self.place, self.log, self.plans = place, place / "log", place / "plans"
+        self.root, self.place = root, place
+        self.log, self.plans = place / "log", place / "plans"
         self.plans.mkdir()
         alike = yaml.safe_load(machine.inventory.read_text())["all"]["hosts"]["machine"]
         alike |= {"log": str(self.log), **shared}
         hosts = {name: {**alike, "verl_state_dir": f"{machine.home}/{name}", **more} for name, more in own.items()}
         self.inventory = machine.inventory
         self.inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
-        site = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())[1:]  # after gather.yml
+        site = yaml.safe_load((root / "playbooks/site.yml").read_text())[1:]  # after gather.yml
         for play in site:
-            play["ansible.builtin.import_playbook"] = f"{ROOT}/playbooks/{play['ansible.builtin.import_playbook']}"
-        (place / "site.yml").write_text(GATHER.replace("ROOT", str(ROOT)) + yaml.safe_dump(site, sort_keys=False))
+            play["ansible.builtin.import_playbook"] = f"{root}/playbooks/{play['ansible.builtin.import_playbook']}"
+        (place / "site.yml").write_text(GATHER.replace("ROOT", str(root)) + yaml.safe_dump(site, sort_keys=False))
         for step in (*STEPS, VERIFICATION):
             tasks = place / "roles" / step / "tasks"
             tasks.mkdir(parents=True)
@@ -88,9 +92,19 @@ class SiteFleet:
         ansible = str(Path(sys.executable).parent / "ansible-playbook")
         books = [str(self.place / "site.yml")] * playbooks
         argv = [ansible, "-i", str(self.inventory), *books, "-e", json.dumps(variables), *arguments]
-        environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_ROLES_PATH": f"{self.place}/roles:{ROOT}/roles"}
+        environment = {
+            **os.environ,
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_ROLES_PATH": f"{self.place}/roles:{self.root}/roles",
+        }
         return subprocess.run(
-            argv, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600
+            argv,
+            cwd=self.root,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
         )
 
     def done(self) -> list[tuple[str, str, str]]:

@@ -61,7 +61,7 @@ def test_again_changes_nothing_and_verifies_by_stamp(machine):
 def test_the_command_line_does_the_same_and_has_the_report(machine):
     run = machine.run(".venv/bin/verl-provision up")
     assert run.returncode == 0, run.stdout
-    assert "look: Look at the hosts" in run.stdout
+    assert "facts: Gather the facts" in run.stdout
     assert "localhost  verified  0.9.1  source" in run.stdout
     assert report(machine)["run"]["timeline"], "where the time went"
     again = machine.run(".venv/bin/verl-provision report")

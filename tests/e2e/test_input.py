@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.property.test_wishes import combination
+from tests.property.test_variables import combination
 from verl_provision import fleet
 
 pytestmark = pytest.mark.e2e

@@ -66,8 +66,8 @@ def test_limit_and_check_mode(tmp_path):
     assert list(report["hosts"]) == ["machine"]
     assert report["run"]["mode"] == "check"
     assert [part["name"] for part in report["run"]["timeline"]][:2] == [
-        "Check the wishes before any host is touched",
-        "Look at the hosts",
+        "Check the variables before any host is touched",
+        "Gather the facts",
     ]
     assert report["hosts"]["machine"]["state"] == "planned"
     assert machine.left() == []

@@ -12,10 +12,13 @@ from verl_provision.cli import main
 
 pytestmark = pytest.mark.e2e
 PLAYBOOK = """
-- name: Look at the hosts
+- name: Pull the image
   hosts: all
   gather_facts: false
   tasks:
+    - name: Begin a step
+      ansible.builtin.set_fact:
+        __verl_at: container_image
     - name: Wait for the end of time
       ansible.builtin.command: sleep 60
       changed_when: false
@@ -55,7 +58,7 @@ def test_in_a_pipe_lines_come_and_ctrl_c_stops_and_says_how_to_resume(argv, comm
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     for line in process.stdout:
-        if "Look at the hosts" in line:
+        if "Pull the image" in line:
             break
     process.send_signal(signal.SIGINT)
     said, problems = process.communicate(timeout=60)
@@ -70,7 +73,7 @@ def test_in_a_pipe_lines_come_and_ctrl_c_stops_and_says_how_to_resume(argv, comm
 def test_on_a_terminal_there_is_a_board_and_ctrl_c_leaves_it_in_order(argv):
     terminal = pexpect.spawn(*(lambda words: (words[0], words[1:]))(argv("up")), dimensions=(30, 110), timeout=60,
                              encoding="utf-8", env={**os.environ, "TERM": "xterm-256color"})  # fmt: skip
-    terminal.expect(r"1 host.*look.*Ctrl-C stops")
+    terminal.expect(r"1 host.*image.*Ctrl-C stops")
     terminal.expect(r"here.*●.*Wait for the end of time")
     terminal.sendintr()
     terminal.expect("stopped. What was done stays done")

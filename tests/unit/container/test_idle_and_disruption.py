@@ -127,6 +127,37 @@ def test_it_is_done_where_it_is_allowed(module, docker):
     assert docker.systemctl.calls[1:] == [["restart", "docker"]]
 
 
+def ran(running, policy):
+    """What docker says of a container."""
+    return [{"State": {"Running": running, "Pid": 7}, "HostConfig": {"RestartPolicy": {"Name": policy}}}]
+
+
+def test_containers_that_the_engine_starts_again_are_awaited(module, docker):
+    docker.says(["ps"], out=f"{ID}\tjob\tother\n").says(["info"], out=INFO)
+    docker.systemctl.says(["restart", "docker"])
+    docker.says(["container", "inspect"], out=ran(True, "always"), times=1)
+    docker.says(["container", "inspect"], out=ran(False, "always"), times=1)
+    docker.says(["container", "inspect"], out=ran(True, "always"))
+    assert module("verl_disruption", {"action": "restart", "allowed": True})["changed"]
+    assert len(docker.called("container", "inspect")) == 3
+
+
+def test_a_container_that_does_not_come_back_fails_the_host(module, docker):
+    docker.says(["ps"], out=f"{ID}\tjob\tother\n").says(["info"], out=INFO)
+    docker.systemctl.says(["restart", "docker"])
+    docker.says(["container", "inspect"], out=ran(True, "unless-stopped"), times=1)
+    docker.says(["container", "inspect"], out=ran(False, "unless-stopped"))
+    answer = module("verl_disruption", {"action": "restart", "allowed": True, "timeout": 0})
+    assert answer["failed"] and answer["msg"].startswith("job ran before the restart of docker")
+
+
+def test_a_container_without_a_restart_policy_ends_as_allowed(module, docker):
+    docker.says(["ps"], out=f"{ID}\tjob\tother\n").says(["info"], out=INFO)
+    docker.systemctl.says(["restart", "docker"])
+    docker.says(["container", "inspect"], out=ran(True, "no"), times=1)
+    assert module("verl_disruption", {"action": "restart", "allowed": True})["changed"]
+
+
 def test_a_unit_with_another_file_beside_it_is_read_again_first(module, docker):
     docker.says(["ps"], out="").says(["info"], out=INFO)
     docker.systemctl.says(["show"], out="yes\n").says(["daemon-reload"]).says(["restart", "docker"])

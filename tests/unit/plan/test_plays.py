@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from tests.unit.decide.machines import machine, recorded
 from tests.unit.run.test_fleet import facts, planned
@@ -178,7 +179,7 @@ def test_a_role_is_told_its_own_variables_and_where_the_run_is(name):
     assert told["verification_again"] is True and told["verification_level"]
 
 
-PLANS_OWN = {"ray_cluster": {"linger"}}  # what only the plan needs of a step's arguments
+PLANS_OWN = {"ray_cluster_linger"}  # what only the plan needs of a step's arguments
 
 
 def test_every_argument_of_a_plan_is_a_variable_of_its_role():
@@ -188,8 +189,11 @@ def test_every_argument_of_a_plan_is_a_variable_of_its_role():
         for host in plan["hosts"].values():
             for step, about in host["steps"].items():
                 seen.add(step)
-                own = {f"{step}_{name}" for name in set(about["args"]) - PLANS_OWN.get(step, set())}
-                assert own <= set(settings.specs()[step]), step
+                own = {f"{step}_{name}": value for name, value in about["args"].items()}
+                own = {name: value for name, value in own.items() if value is not None and name not in PLANS_OWN}
+                assert set(own) <= set(settings.specs()[step]), step
+                wrong = ArgumentSpecValidator(settings.specs()[step]).validate(own).error_messages
+                assert [said for said in wrong if "missing" not in said] == [], step
     assert seen | {"huggingface_token"} == set(STEPS)
 
 
