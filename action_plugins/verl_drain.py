@@ -43,23 +43,23 @@ class ActionModule(ActionBase):
 
     _supports_check_mode = True
     _requires_connection = False
-    _VALID_ARGS = frozenset(("wish", "command", "timeout", "about"))
+    _VALID_ARGS = frozenset(("variable", "command", "timeout", "about"))
 
     def run(self, tmp=None, task_vars=None):
         """Run it; a failure says what was run, how it ended and what it said."""
         result = super().run(tmp, task_vars)
         if self._task.check_mode:
             return {**result, "changed": True, "said": ""}
-        wish, command = str(self._task.args["wish"]), str(self._task.args["command"])
+        variable, command = str(self._task.args["variable"]), str(self._task.args["command"])
         about = {str(name): str(value) for name, value in self._task.args["about"].items()}
         try:
             wrong, said = told(command, int(self._task.args["timeout"]), about)
         except OSError as error:
-            raise AnsibleActionFail(f"{wish} can't be run on the controller: {error}") from error
+            raise AnsibleActionFail(f"{variable} can't be run on the controller: {error}") from error
         if wrong:
             variables = " ".join(f"{name}={value}" for name, value in about.items())
             raise AnsibleActionFail(
-                f"{wish} on the controller: {wrong}, needed 0; it said: {said or 'nothing'}. "
+                f"{variable} on the controller: {wrong}, needed 0; it said: {said or 'nothing'}. "
                 f"Try it there: {variables} sh -c {command!r}"
             )
         return {**result, "changed": True, "said": said}

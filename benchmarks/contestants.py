@@ -59,10 +59,10 @@ def want() -> Path:
 
 
 def ours(inventory: Path, *extra: str, name: str = "verl-provision") -> Contestant:
-    """site.yml of this tree, with its own ansible.cfg; the toolkit's version is a wish, as the peers check it too."""
+    """site.yml of this tree, with its own ansible.cfg; it is told the toolkit's version, as the peers are."""
     version = fleet.base("dpkg-query -W -f '${Version}' nvidia-container-toolkit").partition("-")[0]
-    wish = ("-e", f"nvidia_container_toolkit_version={version}")
-    return Contestant(name, fleet.product_command(inventory, "site.yml", *wish, *extra))
+    request = ("-e", f"nvidia_container_toolkit_version={version}")
+    return Contestant(name, fleet.product_command(inventory, "site.yml", *request, *extra))
 
 
 def role(inventory: Path, tools: Path, told: Path, name: str = "plain role", **environment: str) -> Contestant:

@@ -46,7 +46,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - The run, with C(hosts) (C(wishes), C(settings) and C(wish_errors) of each) and C(look_at), the hosts to look at.
+    - The run, with C(hosts) (C(variables), C(settings) and C(errors) of each) and C(look_at), the hosts to look at.
   type: dict
 """
 

@@ -13,7 +13,7 @@ description:
   - Fails where the command ends with another exit status than 0, or does not end within O(timeout); then it and all
     that it started is killed. The message has the end of what the command said, and the command to try by hand.
 options:
-  wish:
+  variable:
     description: The user's variable that the command is from, for the messages.
     type: str
     required: true
@@ -41,7 +41,7 @@ attributes:
 EXAMPLES = r"""
 - name: Take the host out of the scheduler
   verl_drain:
-    wish: verl_drain_before
+    variable: verl_drain_before
     command: scontrol update nodename="$VERL_HOST" state=drain reason="$VERL_STEP"
     timeout: 600
     about:

@@ -158,8 +158,8 @@ def main() -> int:
     digest, size = enlarge(Registry(network.registry()))
     hosts.reset(arguments.host)
     command = [".venv/bin/verl-provision", "up", "-i", "inventories/lab", "-l", arguments.host]
-    wishes = {"verl_catalog_extra": overlay(digest, size), "run_report_directory": ROOT / "build/board-reports"}
-    screens = watch([*command, *(word for name, value in wishes.items() for word in ("--want", f"{name}={value}"))])
+    wanted = {"verl_catalog_extra": overlay(digest, size), "run_report_directory": ROOT / "build/board-reports"}
+    screens = watch([*command, *(word for name, value in wanted.items() for word in ("--want", f"{name}={value}"))])
     (ROOT / "build/board-screens.txt").write_text("\n----\n".join(screens))
     pulling = [screen for screen in screens if "B/s)" in screen]  # while the rate is told
     if not pulling:

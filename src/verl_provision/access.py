@@ -16,7 +16,7 @@ def of(variables: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
 
     `variables` are the inventory's, with the secrets' values; `host` is what the run knows of it.
     """
-    values = host["wishes"]
+    values = host["variables"]
     given = {name: to_plain(variables[name]) for name in host["secrets"]}
     proxy = {}
     if values["verl_proxy"]:

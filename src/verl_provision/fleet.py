@@ -1,4 +1,4 @@
-"""The run as the playbooks see it: wishes collected, hosts planned, steps dealt out. Pure, over plain data."""
+"""The run as the playbooks see it: variables read, hosts planned, steps dealt out. Pure, over plain data."""
 
 import hashlib
 import json
@@ -18,10 +18,10 @@ VERIFICATION = ROOT / "roles/verification/files"
 
 
 def begin(hostvars: Mapping[str, Mapping], hosts: list[str], about: dict[str, Any]) -> dict[str, Any]:
-    """Read every host's wishes and settings; nothing has been connected to yet.
+    """Read every host's variables; nothing has been connected to yet.
 
-    Returns the run: `{id, mode, started, ..., hosts: {NAME: {wishes, settings, secrets, wish_errors}}, look_at}`, where
-    `secrets` are names, `wish_errors` is what was refused, and `look_at` are the hosts that may be connected to.
+    Returns the run: `{id, mode, started, ..., hosts: {NAME: {variables, settings, secrets, errors}}, look_at}`, where
+    `secrets` are names, `errors` is what was refused, and `look_at` are the hosts that may be connected to.
     `cluster` is the Ray cluster of the inventory's group `cluster` (null without one); `beyond` are its hosts that
     `--limit` leaves out and of which something has to be known.
     """
@@ -40,19 +40,19 @@ def begin(hostvars: Mapping[str, Mapping], hosts: list[str], about: dict[str, An
         if "verl_nnodes" not in read.given:
             values["verl_nnodes"] = None  # counted below
         run["hosts"][name] = {
-            "wishes": values,
+            "variables": values,
             "settings": read.settings,
             "secrets": list(read.secrets),
-            "wish_errors": list(read.errors),
+            "errors": list(read.errors),
         }
     for name, errors in inventory.check(hostvars, run["hosts"]).items():
-        run["hosts"][name]["wish_errors"] += errors
+        run["hosts"][name]["errors"] += errors
     run["cluster"], run["beyond"] = inventory.ray_cluster(hostvars, run["hosts"], outside)
     for name, host in run["hosts"].items():
-        if host["wishes"]["verl_nnodes"] is None:
+        if host["variables"]["verl_nnodes"] is None:
             members = (run["cluster"] or {}).get("members", [])
-            host["wishes"]["verl_nnodes"] = len(members) if name in members else 1
-    run["look_at"] = [name for name, host in run["hosts"].items() if not host["wish_errors"]] or NO_HOSTS
+            host["variables"]["verl_nnodes"] = len(members) if name in members else 1
+    run["look_at"] = [name for name, host in run["hosts"].items() if not host["errors"]] or NO_HOSTS
     return run
 
 
@@ -84,9 +84,9 @@ def own(hostvars: Mapping[str, Mapping], name: str) -> Mapping[str, Any]:
 
 
 def outside(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The wishes and settings of a host that `--limit` leaves out; what is wrong with them is for a run with it."""
+    """The variables of a host that `--limit` leaves out; what is wrong with them is for a run with it."""
     read = Reader().read(variables)
-    return {"wishes": read.values, "settings": read.settings, "wish_errors": []}
+    return {"variables": read.values, "settings": read.settings, "errors": []}
 
 
 def plan(hostvars: Mapping[str, Mapping], run: dict[str, Any]) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def plan(hostvars: Mapping[str, Mapping], run: dict[str, Any]) -> dict[str, Any]
     unlooked: dict[str, dict[str, str]] = {}
     for name, host in run["hosts"].items():
         inputs[name] = {**host, "facts": None}
-        if host["wish_errors"]:
+        if host["errors"]:
             continue
         try:
             inputs[name]["facts"] = looked(name, hostvars[name].get("__verl_facts"))
@@ -156,8 +156,8 @@ def not_looked(name: str, said: Mapping[str, Any]) -> str:
 
 def drained(host: dict[str, Any]) -> bool:
     """Whether an earlier run drained this host and didn't come to take it back."""
-    wished = host["wishes"]["verl_drain_before"] or host["wishes"]["verl_drain_after"]
-    return bool(wished and (host["facts"].get("stamps") or {}).get("drained"))
+    asked = host["variables"]["verl_drain_before"] or host["variables"]["verl_drain_after"]
+    return bool(asked and (host["facts"].get("stamps") or {}).get("drained"))
 
 
 def look_beyond(
@@ -190,10 +190,10 @@ def planned(inputs: dict[str, Any], planners: dict[str, Any] | None = None) -> d
     groups: dict[str, dict[str, Any]] = {}
     requests: dict[str, Request] = {}
     for name, host in inputs.items():
-        said = repr(host["wishes"])
+        said = repr(host["variables"])
         if said not in requests:
-            requests[said] = Request.of(host["wishes"])
-        extra = [] if host["wish_errors"] else host["wishes"]["verl_catalog_extra"]
+            requests[said] = Request.of(host["variables"])
+        extra = [] if host["errors"] else host["variables"]["verl_catalog_extra"]
         groups.setdefault(json.dumps(extra), {})[name] = {**host, "request": requests[said]}
     fleet: dict[str, Any] = {"schema_version": decide.SCHEMA_VERSION, "hosts": {}, "decisions": {}, "step_hosts": {}}
     for extra, members in groups.items():
@@ -245,7 +245,7 @@ def add_ways(fleet: dict[str, Any], hostvars: Mapping[str, Mapping], inputs: dic
         about["access"] = ways.setdefault(access.way(hostvars[name]), len(ways))
         engine, mirror = (
             inputs[name]["settings"].get("docker_engine", {}),
-            inputs[name]["wishes"]["verl_mirror_registry"],
+            inputs[name]["variables"]["verl_mirror_registry"],
         )
         about["insecure"] = list(engine.get("docker_engine_insecure_registries") or [])
         if mirror and mirror.startswith("http://"):

@@ -15,7 +15,7 @@ LOCAL = ("local", "community.docker.docker", "docker", "podman")
 
 
 def check(hostvars: Mapping[str, Mapping], hosts: dict[str, dict[str, Any]]) -> dict[str, list[Error]]:
-    """`{host: errors}` for the hosts (`{name: {wishes, ...}}`) of a run."""
+    """`{host: errors}` for the hosts (`{name: {variables, ...}}`) of a run."""
     found: dict[str, list[Error]] = {name: [] for name in hosts}
     if not hosts:
         return found
@@ -44,21 +44,21 @@ def ray_cluster(
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """`({head, members, leaving}, beyond)` of the group `cluster`; (None, []) where no host of the run is in it.
 
-    `beyond` are its hosts outside the run of which something has to be known; `read` gives the wishes of such a host.
+    `beyond` are its hosts outside the run of which something has to be known; `read` gives such a host's variables.
     """
     first = next(iter(hosts), None)
     names = [str(name) for name in ((hostvars[first].get("groups") or {}).get(CLUSTER) or [])] if first else []
     if not set(names) & set(hosts):
         return None, []
     nodes = {name: hosts.get(name) or read(hostvars[name]) for name in names}
-    members = [name for name in names if nodes[name]["wishes"]["verl_cluster_state"] == "present"]
-    wished = {nodes[name]["wishes"]["verl_cluster_head"] for name in members} or {None}
-    head = (members or names)[0] if wished == {None} else str(sorted(wished, key=str)[0])
+    members = [name for name in names if nodes[name]["variables"]["verl_cluster_state"] == "present"]
+    asked = {nodes[name]["variables"]["verl_cluster_head"] for name in members} or {None}
+    head = (members or names)[0] if asked == {None} else str(sorted(asked, key=str)[0])
     for name in set(names) & set(hosts):
-        if len(wished) > 1 or head not in (members or names):
-            hosts[name]["wish_errors"].append(_head_error(wished, members))
+        if len(asked) > 1 or head not in (members or names):
+            hosts[name]["errors"].append(_head_error(asked, members))
         if name in members:
-            hosts[name]["wish_errors"] += _nnodes(len(members), hosts[name]["wishes"])
+            hosts[name]["errors"] += _nnodes(len(members), hosts[name]["variables"])
     # The head tells what the others have to be like; of other nodes only the address matters, where nobody gave it.
     beyond = [
         {"host": name, "gather": "all" if name == head else "network", **nodes[name]}
@@ -73,10 +73,10 @@ def own_address(node: dict[str, Any]) -> str | None:
     return node["settings"].get("ray_cluster", {}).get("ray_cluster_address")
 
 
-def _head_error(wished: set[Any], members: list[str]) -> Error:
+def _head_error(asked: set[Any], members: list[str]) -> Error:
     return {
         "variable": "verl_cluster_head",
-        "found": ", ".join(sorted(repr(name) for name in wished)),
+        "found": ", ".join(sorted(repr(name) for name in asked)),
         "needed": f"one host of the group `{CLUSTER}`: {_some(members, 10)}",
         "fix": f"Set it once, in group_vars/{CLUSTER}.yml.",
     }
@@ -100,9 +100,9 @@ def _group_error(group: str) -> Error:
     }
 
 
-def _nnodes(size: int, wishes: dict[str, Any]) -> list[Error]:
+def _nnodes(size: int, variables: dict[str, Any]) -> list[Error]:
     """A number of nodes that isn't the cluster's."""
-    wanted = wishes["verl_nnodes"]
+    wanted = variables["verl_nnodes"]
     if wanted in (size, None):
         return []
     return [
@@ -116,21 +116,21 @@ def _nnodes(size: int, wishes: dict[str, Any]) -> list[Error]:
 
 
 def _disagreements(members: list[str], hosts: dict[str, dict[str, Any]]) -> list[Error]:
-    """What the hosts of the cluster wish differently, and may not."""
+    """What the hosts of the cluster set differently, and may not."""
     errors = []
-    for wish in SHARED:
+    for variable in SHARED:
         said: dict[str, list[str]] = {}
         for name in members:
             if name in hosts:
-                said.setdefault(json.dumps(hosts[name]["wishes"][wish]), []).append(name)
+                said.setdefault(json.dumps(hosts[name]["variables"][variable]), []).append(name)
         if len(said) > 1:
             found = "; ".join(f"{value} on {_some(names)}" for value, names in said.items())
             errors.append(
                 {
-                    "variable": wish,
+                    "variable": variable,
                     "found": found,
                     "needed": f"the same on all hosts of group `{CLUSTER}`, which train together",
-                    "fix": f"Set `{wish}` once, in group_vars/{CLUSTER}.yml.",
+                    "fix": f"Set `{variable}` once, in group_vars/{CLUSTER}.yml.",
                 }
             )
     return errors
@@ -139,18 +139,18 @@ def _disagreements(members: list[str], hosts: dict[str, dict[str, Any]]) -> list
 def _contradictions(hosts: dict[str, dict[str, Any]]) -> list[Error]:
     """What a run has once, and two of its hosts say differently; a host whose own value is refused isn't asked."""
     errors = []
-    for wish in rolling.WISHES:
+    for variable in rolling.VARIABLES:
         said: dict[str, list[str]] = {}
         for name, host in hosts.items():
-            if all(error["variable"] != wish for error in host["wish_errors"]):
-                said.setdefault(json.dumps(host["wishes"][wish]), []).append(name)
+            if all(error["variable"] != variable for error in host["errors"]):
+                said.setdefault(json.dumps(host["variables"][variable]), []).append(name)
         if len(said) > 1:
             errors.append(
                 {
-                    "variable": wish,
+                    "variable": variable,
                     "found": "; ".join(f"{value} on {_some(names)}" for value, names in said.items()),
                     "needed": "one value for all hosts of a run",
-                    "fix": f"Set `{wish}` once, in group_vars/all.yml, or run on these hosts apart (--limit).",
+                    "fix": f"Set `{variable}` once, in group_vars/all.yml, or run on these hosts apart (--limit).",
                 }
             )
     return errors
@@ -164,7 +164,7 @@ def _twins(hostvars: Mapping[str, Mapping], hosts: dict[str, dict[str, Any]]) ->
         if variables.get("ansible_connection") in LOCAL or variables.get("ansible_host") is None:
             continue
         address = (str(variables.get(key, "")) for key in ("ansible_host", "ansible_port", "ansible_user"))
-        places.setdefault((*address, host["wishes"]["verl_state_dir"]), []).append(name)
+        places.setdefault((*address, host["variables"]["verl_state_dir"]), []).append(name)
     return {
         name: {
             "variable": "ansible_host",

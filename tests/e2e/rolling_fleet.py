@@ -60,12 +60,12 @@ ROLE = """
 class RollingFleet:
     """Some hosts that are all alike, and one log of what was done to which."""
 
-    def __init__(self, place: Path, count: int, **wishes):
+    def __init__(self, place: Path, count: int, **requests):
         machine = RecordedMachine(place, HOST)
         self.place, self.log = place, place / "log"
         self.names = [f"gpu-{number}" for number in range(1, count + 1)]
         alike = yaml.safe_load(machine.inventory.read_text())["all"]["hosts"]["machine"]
-        alike |= {"log": str(self.log), "verl_backend": "docker", **wishes}
+        alike |= {"log": str(self.log), "verl_backend": "docker", **requests}
         own = {name: {**alike, "verl_state_dir": f"{machine.home}/{name}"} for name in self.names}
         machine.inventory.write_text(yaml.safe_dump({"all": {"hosts": own}}))
         self.home, self.inventory = machine.home, machine.inventory

@@ -63,7 +63,7 @@ def refused(count, port):
         name = f"h{len(hosts)}"
         if any(isinstance(value, str) and not value.isprintable() for value in variables.values()):
             continue  # no YAML
-        if fleet.begin({name: variables}, [name], ABOUT)["hosts"][name]["wish_errors"]:
+        if fleet.begin({name: variables}, [name], ABOUT)["hosts"][name]["errors"]:
             number = len(hosts)
             at = f"127.{1 + number // 65536}.{number // 256 % 256}.{number % 256}"
             hosts[name] = {**variables, "ansible_host": at, "ansible_port": port}

@@ -20,10 +20,10 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("host", "wishes", "words"), REFUSED)
-def test_refused(tmp_path, host, wishes, words):
+@pytest.mark.parametrize(("host", "requests", "words"), REFUSED)
+def test_refused(tmp_path, host, requests, words):
     machine = RecordedMachine(tmp_path, host)
-    run = machine.play("site.yml", *(part for wish in wishes for part in ("-e", wish)))
+    run = machine.play("site.yml", *(part for request in requests for part in ("-e", request)))
     assert run.returncode != 0, run.stdout
     report = machine.report()
     assert report["state"] == "refused", report

@@ -84,8 +84,8 @@ def test_on_a_terminal_there_is_a_board_and_ctrl_c_leaves_it_in_order(argv):
 
 
 def test_drift_is_2_only_where_asked_for(tmp_path, capfd):
-    wishes = [f"--want=verl_prefix={tmp_path}/verl", f"--want=verl_state_dir={tmp_path}/state"]
-    assert main(["plan", "--detailed-exitcode", *wishes]) == 2
+    requests = [f"--want=verl_prefix={tmp_path}/verl", f"--want=verl_state_dir={tmp_path}/state"]
+    assert main(["plan", "--detailed-exitcode", *requests]) == 2
     assert "would do: source_environment" in capfd.readouterr().out
     assert main(["plan", "--detailed-exitcode", "--want", "verl_engne=vllm"]) == 1
     assert main(["plan", "--detailed-exitcode", "-i", "/nowhere"]) == 1

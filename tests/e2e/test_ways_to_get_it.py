@@ -41,8 +41,8 @@ def test_the_wheel_explains_without_a_network(wheel, tmp_path):
 
 
 def test_the_wheel_plans_this_machine_and_reports_where_the_user_is(wheel, tmp_path):
-    wishes = [f"--want=verl_prefix={tmp_path}/verl", f"--want=verl_state_dir={tmp_path}/state"]
-    run(wheel / "verl-provision", "plan", *wishes, cwd=tmp_path)
+    requests = [f"--want=verl_prefix={tmp_path}/verl", f"--want=verl_state_dir={tmp_path}/state"]
+    run(wheel / "verl-provision", "plan", *requests, cwd=tmp_path)
     report = json.loads((tmp_path / "reports/latest/report.json").read_text())
     assert report["hosts"]["localhost"]["state"] == "planned"
     assert run(wheel / "verl-provision", "report", cwd=tmp_path).stdout.startswith("HOST")
@@ -83,8 +83,8 @@ def test_the_collection_plans_and_its_roles_serve_another_projects_playbook(coll
     commands, folder = collection
     where = {"ANSIBLE_COLLECTIONS_PATH": str(folder)}
     here = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
-    wishes = {"verl_prefix": f"{tmp_path}/verl", "verl_state_dir": f"{tmp_path}/state"}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"here": {**here, **wishes}}}}))
+    requests = {"verl_prefix": f"{tmp_path}/verl", "verl_state_dir": f"{tmp_path}/state"}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"here": {**here, **requests}}}}))
     ansible = [commands / "ansible-playbook", "-i", "hosts.yml"]
     run(*ansible, "--skip-tags", "drift", "verl.provision.plan", cwd=tmp_path, **where)
     assert json.loads((tmp_path / "reports/latest/report.json").read_text())["hosts"]["here"]["state"] == "planned"

@@ -97,7 +97,7 @@ def test_a_second_container_with_files_is_left_as_it_is(without_mounts):
     assert inside("cat /root/notes.txt") == "mine"
 
 
-def test_what_was_kept_is_removed_where_that_is_wished_and_the_next_is_kept(without_mounts):
+def test_what_was_kept_is_removed_where_that_is_asked_and_the_next_is_kept(without_mounts):
     before = inspect()["Id"]
     run(SECOND, *OTHER, *DISCARD)
     assert kept() == [f"verl-before-{before[:12]}"]

@@ -27,12 +27,12 @@ def log(tmp_path_factory):
 def run(log, before="true", after="true", **given):
     """(exit status, the host's report, what the drain commands wrote)."""
     log.write_text("")
-    wishes = {
+    requests = {
         "verl_drain_before": f'echo "before $VERL_HOST $VERL_STEP $VERL_DISRUPTION" >> {log}; {before}',
         "verl_drain_after": f'echo "after $VERL_HOST $VERL_STEP $VERL_RESULT" >> {log}; {after}',
         **given,
     }
-    done = play("site.yml", "--limit", HOST, "-e", json.dumps(wishes))
+    done = play("site.yml", "--limit", HOST, "-e", json.dumps(requests))
     host = report()["hosts"][HOST]
     print(f"exit {done.returncode}, {host['state']}: {host['reason']}; steps {list(host['plan']['steps'])}")
     return done.returncode, host, log.read_text().splitlines()

@@ -33,10 +33,10 @@ def site(tmp_path_factory):
         yield server, [str(settings.OVERLAY), str(overlay)]
 
 
-def run(name, site, **wishes):
+def run(name, site, **requests):
     """The main job with the site's mirrors."""
     server, catalog = site
-    given = {"verl_catalog_extra": catalog, "verl_mirror_huggingface": f"{server.url}/hf", **wishes}
+    given = {"verl_catalog_extra": catalog, "verl_mirror_huggingface": f"{server.url}/hf", **requests}
     return play("site.yml", "--limit", name, "-e", json.dumps(given))
 
 

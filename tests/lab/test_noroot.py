@@ -70,22 +70,22 @@ def shell(name, command):
     return hosts.exec(name, f"su --login {USER} --command {shlex.quote(line)} 2>/dev/null").out
 
 
-def run(name, *wishes):
+def run(name, *requests):
     """The main job; gives the report's line of the host, and what was printed."""
     before = files(name)
-    done = play("site.yml", "--limit", name, *(word for wish in wishes for word in ("-e", wish)))
+    done = play("site.yml", "--limit", name, *(word for request in requests for word in ("-e", request)))
     assert sorted(files(name) ^ before) == [], "files that aren't a run's own"
     return report()["hosts"][name], done
 
 
-def verified(name, *wishes):
+def verified(name, *requests):
     """The main job, which ends well; then once more: nothing changes, nothing is asked for, no step is entered."""
-    host, done = run(name, *wishes)
+    host, done = run(name, *requests)
     assert done.returncode == 0, done.stdout[-6000:]
     assert host["state"] == "verified", host["reason"]
     own = "find /home/alice/verl /home/alice/.local -xdev -path '*/overlay*' -prune -o -type f -printf '%p %s %T@\\n'"
     before = sorted(hosts.exec(name, own).out.splitlines())
-    second, done = run(name, *wishes)
+    second, done = run(name, *requests)
     assert done.returncode == 0, done.stdout[-6000:]
     assert "changed=0" in done.stdout
     assert second["plan"]["steps"] == {}
@@ -164,8 +164,8 @@ def test_the_seeds_way_names_what_the_script_left_out(fresh):
     place = "/home/alice/miniconda3/bin/conda"
     hosts.exec(fresh, f"mkdir -p $(dirname {place}) && cat > {place} <<'END'\n{CONDA}END")
     hosts.exec(fresh, f"chmod +x {place} && chown -R {USER}: /home/alice/miniconda3")
-    wishes = ("verl_version=0.5.0", "verl_source_method=script", "verl_source_manager=conda", "verl_trainer=fsdp")
-    host, done = run(fresh, *wishes)
+    requests = ("verl_version=0.5.0", "verl_source_method=script", "verl_source_manager=conda", "verl_trainer=fsdp")
+    host, done = run(fresh, *requests)
     assert done.returncode != 0
     assert host["state"] == "failed", host
     assert "scripts/install_vllm_sglang_mcore.sh ended with exit status 0, but has not installed: " in host["reason"]

@@ -10,7 +10,7 @@ from tests.lab.fleet import play, report, states
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 FLEET = ("gpu-550", "gpu-580", "spare")  # the inventory's order: the first one is the canary
-WISHES = {
+REQUESTS = {
     "docker_engine_manage_daemon_json": {"log-opts": {"max-file": "5", "max-size": "30m"}},  # a restart
     "verl_rolling_batch": 1,
 }
@@ -31,7 +31,7 @@ def fleet():
 
 def run():
     """The main job with a change that restarts Docker everywhere."""
-    return play("site.yml", "--limit", ",".join(FLEET), "-e", json.dumps(WISHES))
+    return play("site.yml", "--limit", ",".join(FLEET), "-e", json.dumps(REQUESTS))
 
 
 def at_work(name):

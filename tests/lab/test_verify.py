@@ -25,8 +25,8 @@ def verified():
 def verify(*arguments: str) -> subprocess.CompletedProcess:
     """The command as a user types it, in a pipe."""
     program = Path(sys.executable).parent / "verl-provision"
-    wish = f"run_report_directory={ROOT}/build/lab/reports"
-    argv = [program, "verify", "-i", "inventories/lab", "--want", wish, *arguments]
+    request = f"run_report_directory={ROOT}/build/lab/reports"
+    argv = [program, "verify", "-i", "inventories/lab", "--want", request, *arguments]
     return subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
 
 

@@ -1,4 +1,4 @@
-"""Machines, wishes and catalogs for property tests: sensible ones, and junk in their shape."""
+"""Machines, requests and catalogs for property tests: sensible ones, and junk in their shape."""
 
 import json
 from functools import cache
@@ -70,8 +70,8 @@ def machines(draw: st.DrawFn, drivers: Any = None) -> dict[str, Any]:
 
 
 @st.composite
-def wishes(draw: st.DrawFn) -> dict[str, Any]:
-    """Wishes that are valid, a few at a time."""
+def requests(draw: st.DrawFn) -> dict[str, Any]:
+    """Requests that are valid, a few at a time."""
     images = [image["id"] for image in loaded()["images"]]
     releases = [release["version"] for release in loaded()["releases"]]
     chosen = {

@@ -1,4 +1,4 @@
-"""What must hold of every decision, whatever the machine, the wishes and the catalog."""
+"""What must hold of every decision, whatever the machine, the requests and the catalog."""
 
 import copy
 import json
@@ -23,22 +23,22 @@ PATIENT = settings(
 )
 
 
-def inputs(facts, wished, here):
-    return SelectionFacts.of(hosts.read(facts, here), here), Preferences.of(Request.of(parse(wished).values))
+def inputs(facts, asked, here):
+    return SelectionFacts.of(hosts.read(facts, here), here), Preferences.of(Request.of(parse(asked).values))
 
 
-def decide(facts, wished, catalog=None):
+def decide(facts, asked, catalog=None):
     here = known() if catalog is None else model.read(catalog)
-    return decisions.decide(*inputs(facts, wished, here), here)
+    return decisions.decide(*inputs(facts, asked, here), here)
 
 
 @PATIENT
-@given(strategies.machines(), strategies.wishes())
-def test_never_an_image_that_breaks_a_rule(facts, wished):
-    decision = decide(facts, wished)
+@given(strategies.machines(), strategies.requests())
+def test_never_an_image_that_breaks_a_rule(facts, asked):
+    decision = decide(facts, asked)
     if not decision.ok:
         return
-    given_facts, preferences = inputs(facts, wished, known())
+    given_facts, preferences = inputs(facts, asked, known())
     broken = {
         rule.id: rule
         for rule in RULES
@@ -46,7 +46,7 @@ def test_never_an_image_that_breaks_a_rule(facts, wished):
         for finding in ask(rule, decision.candidate, given_facts, preferences, known())
         if isinstance(finding, Rejection)
     }
-    if wished.get("verl_image") and wished.get("verl_image_force"):
+    if asked.get("verl_image") and asked.get("verl_image_force"):
         assert all(rule.forceable for rule in broken.values())
         assert not set(broken) & {"cpu_architecture", "compute_capability", "vendor"}
     else:
@@ -54,27 +54,27 @@ def test_never_an_image_that_breaks_a_rule(facts, wished):
 
 
 @PATIENT
-@given(strategies.machines(), strategies.wishes())
-def test_the_same_input_gets_the_same_answer(facts, wished):
-    before = json.dumps([facts, wished])
-    first = plan_host(facts, wished, loaded())
-    assert json.dumps([facts, wished]) == before
-    assert plan_host(copy.deepcopy(facts), dict(reversed(wished.items())), loaded()) == first
+@given(strategies.machines(), strategies.requests())
+def test_the_same_input_gets_the_same_answer(facts, asked):
+    before = json.dumps([facts, asked])
+    first = plan_host(facts, asked, loaded())
+    assert json.dumps([facts, asked]) == before
+    assert plan_host(copy.deepcopy(facts), dict(reversed(asked.items())), loaded()) == first
     shuffled = loaded()
     shuffled = {**shuffled, "images": shuffled["images"][::-1], "releases": shuffled["releases"][::-1]}
-    again = plan_host(facts, wished, shuffled)
+    again = plan_host(facts, asked, shuffled)
     assert (again["ok"], again["verl_version"], again["image"]) == (first["ok"], first["verl_version"], first["image"])
 
 
 @PATIENT
-@given(strategies.machines(), strategies.wishes(), st.data())
-def test_adding_an_image_never_makes_the_answer_worse(facts, wished, data):
+@given(strategies.machines(), strategies.requests(), st.data())
+def test_adding_an_image_never_makes_the_answer_worse(facts, asked, data):
     images = loaded()["images"]
-    # An image that is wished by name isn't an addition: unknown it is taken at the user's word, known it is judged.
-    others = [image["id"] for image in images if wished.get("verl_image") not in (image["id"], image["ref"])]
+    # An image that is asked by name isn't an addition: unknown it is taken at the user's word, known it is judged.
+    others = [image["id"] for image in images if asked.get("verl_image") not in (image["id"], image["ref"])]
     left_out = data.draw(st.sampled_from(others))
     fewer = {**loaded(), "images": [image for image in images if image["id"] != left_out]}
-    before, after = decide(facts, wished, fewer), decide(facts, wished)
+    before, after = decide(facts, asked, fewer), decide(facts, asked)
     if before.ok:
         assert after.ok
         if after.candidate.image != before.candidate.image:
@@ -83,18 +83,18 @@ def test_adding_an_image_never_makes_the_answer_worse(facts, wished, data):
 
 
 @PATIENT
-@given(strategies.machines(st.just("580.95.05")), strategies.wishes(), st.data())
-def test_a_newer_driver_shrinks_the_choices_only_by_end_of_life(facts, wished, data):
+@given(strategies.machines(st.just("580.95.05")), strategies.requests(), st.data())
+def test_a_newer_driver_shrinks_the_choices_only_by_end_of_life(facts, asked, data):
     drivers = sorted(strategies.DRIVERS, key=versions.key_or_zero)
     older = data.draw(st.integers(0, len(drivers) - 2))
     newer = data.draw(st.integers(older + 1, len(drivers) - 1))
-    wished.pop("verl_driver_policy", None)
+    asked.pop("verl_driver_policy", None)
     found = []
     for driver in (drivers[older], drivers[newer]):
         facts = copy.deepcopy(facts)
         if facts["nvidia"]["driver_version"]:
             facts["nvidia"]["driver_version"] = driver
-        found.append(decide(facts, wished))
+        found.append(decide(facts, asked))
     able = [
         {
             (judged.candidate.name, judged.candidate.release.version)
@@ -117,23 +117,23 @@ def _key(judged):
 
 
 @PATIENT
-@given(strategies.machines(), strategies.wishes())
-def test_a_second_run_has_nothing_to_do(facts, wished):
+@given(strategies.machines(), strategies.requests())
+def test_a_second_run_has_nothing_to_do(facts, asked):
     facts["engines"]["docker"]["running"] = []
-    first = plan_host(facts, wished, loaded())
+    first = plan_host(facts, asked, loaded())
     if first["ok"]:
         done = settle(facts, first)
         done["disk"]["engine_root"] = {"path": "/var/lib/docker", "free_gb": 900.0, "total_gb": 900.0}
-        again = plan_host(done, wished, loaded())
+        again = plan_host(done, asked, loaded())
         assert again["ok"]
         assert again["steps"] == {}
         assert not again["verification"]["needed"]
 
 
 @PATIENT
-@given(strategies.machines(), strategies.wishes())
-def test_what_does_not_fit_says_why(facts, wished):
-    planned = plan_host(facts, wished, loaded())
+@given(strategies.machines(), strategies.requests())
+def test_what_does_not_fit_says_why(facts, asked):
+    planned = plan_host(facts, asked, loaded())
     assert planned["ok"] != bool(planned["errors"])
     if not planned["ok"]:
         assert planned["steps"] == {}
@@ -144,11 +144,11 @@ def test_what_does_not_fit_says_why(facts, wished):
 
 
 @PATIENT
-@given(strategies.machines(), strategies.wishes())
-def test_nothing_is_disturbed_on_a_busy_host(facts, wished):
+@given(strategies.machines(), strategies.requests())
+def test_nothing_is_disturbed_on_a_busy_host(facts, asked):
     facts["nvidia"]["processes"] = [{"pid": 1, "gpu_uuid": "GPU-0", "memory_mb": 1}]
-    wished.pop("verl_allow_disruption", None)
-    planned = plan_host(facts, wished, loaded())
+    asked.pop("verl_allow_disruption", None)
+    planned = plan_host(facts, asked, loaded())
     fresh = "docker_engine" in planned["steps"]
     step = planned["steps"].get("disruption")
     assert step is None or fresh or step["args"]["action"] in ("reload", "live_restore_restart")
@@ -166,30 +166,30 @@ def sane(planned):
 
 @PATIENT
 @given(strategies.JUNK, strategies.JUNK, strategies.JUNK, strategies.JUNK)
-def test_pure_junk_gets_a_plan(facts, wished, catalog, own):
-    sane(plan_host(facts, wished, catalog, own))
-    sane(plan_host(facts, wished, loaded(), own))
-    sane(plan_host(machine(), wished, catalog, own))
+def test_pure_junk_gets_a_plan(facts, asked, catalog, own):
+    sane(plan_host(facts, asked, catalog, own))
+    sane(plan_host(facts, asked, loaded(), own))
+    sane(plan_host(machine(), asked, catalog, own))
 
 
 @PATIENT
-@given(st.data(), strategies.wishes())
-def test_spoiled_facts_get_a_plan(data, wished):
-    sane(plan_host(data.draw(strategies.spoiled(machine())), wished, loaded()))
+@given(st.data(), strategies.requests())
+def test_spoiled_facts_get_a_plan(data, asked):
+    sane(plan_host(data.draw(strategies.spoiled(machine())), asked, loaded()))
 
 
 @PATIENT
-@given(st.data(), strategies.machines(), strategies.wishes())
-def test_a_spoiled_catalog_gets_a_plan(data, facts, wished):
+@given(st.data(), strategies.machines(), strategies.requests())
+def test_a_spoiled_catalog_gets_a_plan(data, facts, asked):
     small = {**loaded(), "images": loaded()["images"][:4], "releases": loaded()["releases"][:4]}
-    sane(plan_host(facts, wished, data.draw(strategies.spoiled(small))))
+    sane(plan_host(facts, asked, data.draw(strategies.spoiled(small))))
 
 
 @settings(PATIENT, max_examples=40)
-@given(st.data(), strategies.wishes())
-def test_facts_of_the_schemas_shape_get_a_plan(data, wished):
+@given(st.data(), strategies.requests())
+def test_facts_of_the_schemas_shape_get_a_plan(data, asked):
     facts = data.draw(strategies.from_schema("facts"))
-    sane(plan_host(facts, wished, loaded()))
+    sane(plan_host(facts, asked, loaded()))
 
 
 @PATIENT
@@ -202,14 +202,14 @@ def test_a_fleet_of_junk_gets_plans(inputs, catalog):
         sane(planned)
 
 
-# ---- wishes
+# ---- requests
 
 NAMES = sorted(defaults())
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.dictionaries(st.sampled_from([*NAMES, "verl_enigne", "verl_", "other"]), strategies.JUNK, max_size=4))
-def test_each_wish_is_valid_or_refused_by_name(raw):
+def test_each_variable_is_valid_or_refused_by_name(raw):
     parsed = parse(raw)
     assert set(parsed.values) == set(NAMES)
     for error in parsed.errors:
@@ -221,9 +221,9 @@ def test_each_wish_is_valid_or_refused_by_name(raw):
 
 
 @settings(deadline=None, max_examples=200)
-@given(strategies.wishes())
-def test_wishes_as_strings_are_the_same_wishes(wished):
-    parsed = parse(wished)
+@given(strategies.requests())
+def test_requests_as_strings_are_the_same_requests(asked):
+    parsed = parse(asked)
     assert parsed.errors == ()
-    spelled = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in wished.items()}
+    spelled = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in asked.items()}
     assert parse(spelled) == parsed

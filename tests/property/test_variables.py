@@ -36,15 +36,15 @@ def judge(variables: dict, facts: dict, checker: jsonschema.Draft202012Validator
     """Whether a combination is valid; either way everything that must hold of it does."""
     run = fleet.begin({"host": variables}, ["host"], ABOUT)
     host = run["hosts"]["host"]
-    for error in host["wish_errors"]:
+    for error in host["errors"]:
         named = error["variable"].split(".")[0]
         assert named in variables, error
         assert all(error[part] for part in ("found", "needed", "fix")), error
-    if host["wish_errors"]:
+    if host["errors"]:
         assert run["look_at"] == fleet.NO_HOSTS
         return False
-    checker.validate(host["wishes"])
-    planned = plan_host(facts, Request.of(host["wishes"]), loaded(), host["settings"])
+    checker.validate(host["variables"])
+    planned = plan_host(facts, Request.of(host["variables"]), loaded(), host["settings"])
     assert [error for error in planned["errors"] if error["rule"] in ("internal", "wishes")] == []
     assert planned["ok"] or planned["errors"] or planned["rejected"]
     return True
@@ -69,4 +69,4 @@ def test_ten_thousand_random_combinations_are_valid_or_refused_by_name():
 def test_a_refusal_is_plain_data():
     dice = random.Random(7)
     for _ in range(200):
-        json.dumps(fleet.begin({"host": combination(dice)}, ["host"], ABOUT)["hosts"]["host"]["wish_errors"])
+        json.dumps(fleet.begin({"host": combination(dice)}, ["host"], ABOUT)["hosts"]["host"]["errors"])

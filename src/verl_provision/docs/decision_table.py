@@ -15,8 +15,8 @@ GPUS = (
     "A100", "A800", "A10", "RTX 3090", "T4", "V100", "P100",
 )  # fmt: skip
 DRIVERS = ("470.256.02", "535.261.03", "550.163.01", "560.35.05", "570.124.06", "575.57.08", "580.95.05", "595.71.05")
-WISHES: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("No wish: the best verl that the machine can have", {}),
+REQUESTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("No request: the best verl that the machine can have", {}),
     ("`verl_version: 0.4.1`, `verl_scenario: large_model`: the releases of the selection guide",
      {"verl_version": "0.4.1", "verl_scenario": "large_model"}),
     ("`verl_driver_policy: compat`, `verl_version: 0.9.0`: today's release by any means",
@@ -44,13 +44,13 @@ def pages(root: Path) -> dict[Path, str]:
 def page() -> str:
     """The whole page."""
     catalog = catalogs.load()
-    return HEAD + "\n".join(table(title, wishes, catalog) for title, wishes in WISHES) + "\n" + legend(catalog)
+    return HEAD + "\n".join(table(title, requests, catalog) for title, requests in REQUESTS) + "\n" + legend(catalog)
 
 
-def table(title: str, wishes: dict[str, Any], catalog: dict[str, Any]) -> str:
+def table(title: str, requests: dict[str, Any], catalog: dict[str, Any]) -> str:
     """One table: GPUs by drivers."""
     fleet = {
-        f"{gpu} {driver}": {"facts": facts(gpu, driver, catalog), "request": wishes}
+        f"{gpu} {driver}": {"facts": facts(gpu, driver, catalog), "request": requests}
         for gpu in GPUS
         for driver in DRIVERS
     }

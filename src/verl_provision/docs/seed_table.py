@@ -17,7 +17,7 @@ class Row:
     chapter: str
     sentence: str
     rule: str
-    wishes: dict[str, Any]
+    requests: dict[str, Any]
     answer: dict[str, Any]  # image (id or reference), engine, trainer, backend; warned = text of a warning
     machine: dict[str, Any] = field(default_factory=lambda: {"gpu": "H100", "driver": "550.163.01"})
 
@@ -101,9 +101,9 @@ PRECEDENCE = (
 MARK = "<!-- generated from src/verl_provision/docs/seed_table.py; run: make docs -->"
 
 
-def wished(row: Row) -> str:
-    """The row's wishes in a line."""
-    return ", ".join(f"`{name}: {value}`" for name, value in row.wishes.items()) or "none"
+def asked(row: Row) -> str:
+    """The row's variables in a line."""
+    return ", ".join(f"`{name}: {value}`" for name, value in row.requests.items()) or "none"
 
 
 def answered(row: Row) -> str:
@@ -119,14 +119,14 @@ def where(row: Row) -> str:
 
 def table() -> str:
     """Both tables as Markdown."""
-    lines = ["| chapter | the guide says | the rule | machine | wishes | answer |", "|---|---|---|---|---|---|"]
+    lines = ["| chapter | the guide says | the rule | machine | variables | answer |", "|---|---|---|---|---|---|"]
     lines += [
-        f"| {row.chapter} | {row.sentence} | {row.rule} | {where(row)} | {wished(row)} | {answered(row)} |"
+        f"| {row.chapter} | {row.sentence} | {row.rule} | {where(row)} | {asked(row)} | {answered(row)} |"
         for row in ROWS
     ]
-    lines += ["", "Where two wishes ask for different things:", ""]
-    lines += ["| first | machine | wishes | answer |", "|---|---|---|---|"]
-    lines += [f"| {row.rule} | {where(row)} | {wished(row)} | {answered(row)} |" for row in PRECEDENCE]
+    lines += ["", "Where two variables ask for different things:", ""]
+    lines += ["| first | machine | variables | answer |", "|---|---|---|---|"]
+    lines += [f"| {row.rule} | {where(row)} | {asked(row)} | {answered(row)} |" for row in PRECEDENCE]
     return "\n".join(lines)
 
 

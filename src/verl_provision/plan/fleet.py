@@ -30,16 +30,16 @@ class Memory:
 
 
 def plan_host(
-    facts: Any, request: Any, catalog: Any, settings: Any = None, wish_errors: Any = None, secrets: Any = None
+    facts: Any, request: Any, catalog: Any, settings: Any = None, errors: Any = None, secrets: Any = None
 ) -> dict[str, Any]:
     """The plan of one host, with `rejected`, `runners_up` and `unlocks` in it. `secrets` is `{name: new|kept}`."""
-    given = {"settings": settings, "wish_errors": wish_errors, "secrets": secrets}
+    given = {"settings": settings, "errors": errors, "secrets": secrets}
     plan, decision, _ = _plan(facts, request, _read_catalog(catalog), given, Memory())
     return {**plan, **_told(decision)}
 
 
 def plan_fleet(inputs: Any, catalog: Any, planned: dict[str, Planned] | None = None) -> dict[str, Any]:
-    """The plans of `{host: {facts, request, settings, wish_errors, secrets, head}}`; what was rejected, once each.
+    """The plans of `{host: {facts, request, settings, errors, secrets, head}}`; what was rejected, once each.
 
     A `request` may be a mapping of variables that nobody has parsed yet.
     `planned` is filled with the steps of the hosts that fit, by name, for what is decided over several hosts.
@@ -92,7 +92,7 @@ def _plan_or_raise(
     facts: Any, asked: Any, known: Catalog, given: dict[str, Any], memory: Memory
 ) -> tuple[dict[str, Any], Decision, Planned | None]:
     request, errors = _request(asked, memory)
-    errors = [*items(given.get("wish_errors")), *errors]
+    errors = [*items(given.get("errors")), *errors]
     if errors or not isinstance(facts, dict) or not facts:
         decision = Decision(errors=[_variable_error(error) for error in errors] or [no_facts(facts)])
         return _assemble(decision, decision.id, None, None), decision, None

@@ -140,7 +140,7 @@ def role_variables(hostvars: Vars, name: str, step: str) -> dict[str, Any]:
     plan = known["__verl_fleet"]["hosts"][name]
     if step == VERIFICATION:
         told = {**plan["verification"], "again": True}
-        told["state_dir"] = known["__verl_run"]["hosts"][name]["wishes"]["verl_state_dir"]
+        told["state_dir"] = known["__verl_run"]["hosts"][name]["variables"]["verl_state_dir"]
     else:
         told = {**plan["steps"][step]["args"], "key": plan["steps"][step]["key"]}
     named = {f"{step}_{key}": value for key, value in told.items()}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 HARMLESS = ("none", "reload")  # of a step's `disruption`
-WISHES = ("verl_rolling_canary", "verl_rolling_batch", "verl_rolling_max_fail_percentage")  # Rolling's, in order
+VARIABLES = ("verl_rolling_canary", "verl_rolling_batch", "verl_rolling_max_fail_percentage")  # Rolling's, in order
 TOGETHER = ("ray_cluster",)  # the nodes of a cluster start together, so no batches
 
 
@@ -96,5 +96,5 @@ def batches(hosts: list[str], rolling: Rolling) -> list[list[str]]:
 def rolling_of(run: Mapping[str, Any]) -> Rolling:
     """How a run goes through steps that disturb; its hosts agree on that (inventory.py)."""
     hosts = run["hosts"].values()
-    wished = next((host for host in hosts if not host["wish_errors"]), next(iter(hosts)))["wishes"]
-    return Rolling(*(wished[name] for name in WISHES))
+    asked = next((host for host in hosts if not host["errors"]), next(iter(hosts)))["variables"]
+    return Rolling(*(asked[name] for name in VARIABLES))

@@ -66,8 +66,8 @@ def host_lines(name: str, fleet: dict[str, Any]) -> list[str]:
 
 def drain_lines(name: str, fleet: dict[str, Any], run: dict[str, Any]) -> list[str]:
     """When the user's own commands are run for this host."""
-    wishes = run["hosts"][name].get("wishes", {})
-    commands = " and ".join(wish for wish in ("verl_drain_before", "verl_drain_after") if wishes.get(wish))
+    asked = run["hosts"][name].get("variables", {})
+    commands = " and ".join(hook for hook in ("verl_drain_before", "verl_drain_after") if asked.get(hook))
     steps = ", ".join(step for step, hosts in fleet.get("disturbed", {}).items() if name in hosts)
     lines = [f"  drain: {commands} around {steps}"] if commands and steps and fleet["hosts"][name]["ok"] else []
     if name in fleet.get("drained", []):

@@ -1,4 +1,4 @@
-"""The presets of inventories/presets are wishes, and the documentation says where each comes from."""
+"""The presets of inventories/presets are requests, and the documentation says where each comes from."""
 
 from pathlib import Path
 

@@ -22,7 +22,7 @@ def test_bad_usage_is_2(capsys):
     assert unknown.value.code == 2
 
 
-def test_a_refused_wish_is_1_and_names_the_wish(capfd):
+def test_a_refused_variable_is_1_and_names_the_request(capfd):
     assert main(["plan", "--want", "verl_engne=vllm"]) == 1
     assert "Did you mean `verl_engine`?" in capfd.readouterr().out
 

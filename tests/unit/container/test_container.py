@@ -262,7 +262,7 @@ def test_a_second_one_with_files_is_left_as_it_is(module, fake, args, container)
     assert changing(docker) == []
 
 
-def test_what_was_kept_is_removed_where_that_is_wished_and_the_next_is_kept(module, fake, args, container):
+def test_what_was_kept_is_removed_where_that_is_asked_and_the_next_is_kept(module, fake, args, container):
     docker = fake("docker")
     old = "9" * 64
     docker.says(["ps"], out=f"{old}\tverl-before-{old[:12]}\n").says(["diff"], out=WORK)

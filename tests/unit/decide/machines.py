@@ -52,9 +52,9 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def plan(facts: Any, settings: Any = None, **wished: Any) -> dict[str, Any]:
-    """The plan; wishes by their names without `verl_`."""
-    return plan_host(facts, {f"verl_{name}": value for name, value in wished.items()}, loaded(), settings)
+def plan(facts: Any, settings: Any = None, **asked: Any) -> dict[str, Any]:
+    """The plan; requests by their names without `verl_`."""
+    return plan_host(facts, {f"verl_{name}": value for name, value in asked.items()}, loaded(), settings)
 
 
 def host(facts: dict[str, Any]) -> hosts.Host:
@@ -67,14 +67,14 @@ def selection(facts: dict[str, Any]) -> SelectionFacts:
     return SelectionFacts.of(host(facts), known())
 
 
-def preferences(**wished: Any) -> Preferences:
-    """Wishes as the rules see them; by their names without `verl_`."""
-    return Preferences.of(wish(**wished))
+def preferences(**asked: Any) -> Preferences:
+    """Requests as the rules see them; by their names without `verl_`."""
+    return Preferences.of(request(**asked))
 
 
-def wish(**wished: Any) -> variables.Request:
-    """Wishes, typed; by their names without `verl_`."""
-    parsed = variables.parse({f"verl_{name}": value for name, value in wished.items()})
+def request(**asked: Any) -> variables.Request:
+    """Requests, typed; by their names without `verl_`."""
+    parsed = variables.parse({f"verl_{name}": value for name, value in asked.items()})
     assert not parsed.errors, parsed.errors
     return variables.Request.of(parsed.values)
 

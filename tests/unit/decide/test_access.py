@@ -15,10 +15,8 @@ MIRRORS = {name: f"https://{name.removeprefix('verl_mirror_')}.example/x" for na
            if name.startswith("verl_mirror_")}  # fmt: skip
 
 
-def plan(facts, secrets=None, settings=None, **wished):
-    return plan_host(
-        facts, {f"verl_{name}": value for name, value in wished.items()}, loaded(), settings, None, secrets
-    )
+def plan(facts, secrets=None, settings=None, **asked):
+    return plan_host(facts, {f"verl_{name}": value for name, value in asked.items()}, loaded(), settings, None, secrets)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +57,7 @@ def test_an_idle_daemon_gets_the_proxy_and_a_restart_before_it_pulls():
 
 
 @pytest.mark.parametrize(
-    ("changes", "wished"),
+    ("changes", "asked"),
     [
         (
             {
@@ -74,8 +72,8 @@ def test_an_idle_daemon_gets_the_proxy_and_a_restart_before_it_pulls():
         ({}, {"mirror_registry": "10.0.0.1:5000", "no_proxy": ["10.0.0.0/8"]}),
     ],
 )
-def test_the_daemon_is_left_alone_where_it_needs_nothing(changes, wished):
-    planned = plan(machine(docker=True, **changes), proxy=PROXY, **wished)
+def test_the_daemon_is_left_alone_where_it_needs_nothing(changes, asked):
+    planned = plan(machine(docker=True, **changes), proxy=PROXY, **asked)
     assert planned["steps"].get("docker_engine", {"args": {"set_proxy": False}})["args"]["set_proxy"] is False
 
 
@@ -144,9 +142,9 @@ def test_without_a_token_nothing_is_mounted_and_the_user_s_own_settings_stay():
 
 
 def test_every_mirror_is_in_the_plan_of_a_host_that_needs_it():
-    """The wish reaches an argument of a step; that the step uses it is the lab's to show."""
+    """The request reaches an argument of a step; that the step uses it is the lab's to show."""
     bare = machine(docker=False)
     bare["engines"]["docker"] = {**bare["engines"]["docker"], "installed": False}
-    wished = {name.removeprefix("verl_"): value for name, value in MIRRORS.items()}
-    said = json.dumps([plan(facts, **wished)["steps"] for facts in (bare, machine(docker=True), machine(None))])
+    asked = {name.removeprefix("verl_"): value for name, value in MIRRORS.items()}
+    said = json.dumps([plan(facts, **asked)["steps"] for facts in (bare, machine(docker=True), machine(None))])
     assert [name for name, value in MIRRORS.items() if value.removeprefix("https://") not in said] == []

@@ -10,7 +10,7 @@ from tests.unit.decide.machines import machine, plan
 
 NO_RIGHTS = {"docker": False, "sudo": False}
 
-# machine, wishes -> (backend, verl, image, tier), changes that would help
+# machine, requests -> (backend, verl, image, tier), changes that would help
 FITS = {
     "H100 on 595": (machine("H100", "595.71.05"), {}, ("docker", "0.9.1", "vllm024", "native"), []),
     "H100 on 580.65.06": (machine("H100", "580.65.06"), {}, ("docker", "0.9.1", "vllm024", "native"), []),
@@ -93,7 +93,7 @@ FITS = {
     ),
 }
 
-# machine, wishes -> the errors as (rule, in found, in needed, in fix), changes that would help
+# machine, requests -> the errors as (rule, in found, in needed, in fix), changes that would help
 REFUSED = {
     "H100 on 470": (
         machine("H100", "470.256.02"),
@@ -158,7 +158,7 @@ REFUSED = {
         [("release_pairing", "vLLM 0.8.5", ">= 0.18.0", "another verl_version")],
         [],
     ),
-    "verl 0.9.0 with a wished vLLM 0.8.5 image": (
+    "verl 0.9.0 with a asked vLLM 0.8.5 image": (
         machine("H100", "580.95.05"),
         {"version": "0.9.0", "image": "verl04-vllm085-mcore0122-te22"},
         [
@@ -194,8 +194,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", FITS)
 def test_what_fits(name):
-    facts, wished, (backend, verl, image, tier), unlocks = FITS[name]
-    planned = plan(facts, **wished)
+    facts, asked, (backend, verl, image, tier), unlocks = FITS[name]
+    planned = plan(facts, **asked)
     assert planned["ok"], planned["errors"]
     assert (planned["backend"], planned["verl_version"]) == (backend, verl)
     if image is None:
@@ -207,8 +207,8 @@ def test_what_fits(name):
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused(name):
-    facts, wished, errors, unlocks = REFUSED[name]
-    planned = plan(facts, **wished)
+    facts, asked, errors, unlocks = REFUSED[name]
+    planned = plan(facts, **asked)
     assert not planned["ok"]
     assert planned["steps"] == {}
     assert [error["rule"] for error in planned["errors"]] == [rule for rule, *_ in errors]

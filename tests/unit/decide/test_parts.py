@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.decide.machines import host, known, loaded, machine, merge, plan, wish
+from tests.unit.decide.machines import host, known, loaded, machine, merge, plan, request
 from verl_provision import versions
 from verl_provision.catalog import gpus, model
 from verl_provision.plan import keys
@@ -75,8 +75,8 @@ def test_specifiers(version, specifier, met):
 )
 def test_busy(change, because):
     quiet, busy = machine(), merge(machine(), change)
-    assert idle(host(quiet), wish()) == (True, [])
-    free, said = idle(host(busy), wish())
+    assert idle(host(quiet), request()) == (True, [])
+    free, said = idle(host(busy), request())
     assert not free
     assert because in " ".join(said)
 
@@ -90,7 +90,7 @@ def test_busy(change, because):
     ],
 )
 def test_idle_all_the_same(change):
-    assert idle(host(merge(machine(), change)), wish()) == (True, [])
+    assert idle(host(merge(machine(), change)), request()) == (True, [])
 
 
 def test_compute_capability_is_looked_up_where_the_driver_reports_none():
@@ -139,11 +139,11 @@ def test_keys_tell_what_not_how():
 
 
 def test_an_unknown_release_and_an_unknown_image():
-    for wished, rule, hint in (
+    for asked, rule, hint in (
         ({"version": "0.9.3"}, "release", "Did you mean 0.9."),
         ({"image": "vllm0244"}, "image", "Did you mean vllm024?"),
     ):
-        planned = plan(machine(), **wished)
+        planned = plan(machine(), **asked)
         assert [error["rule"] for error in planned["errors"]] == [rule]
         assert hint in planned["errors"][0]["fix"]
 
@@ -155,10 +155,10 @@ def test_a_forced_image_that_the_catalog_does_not_have():
     assert any("taken on trust" in warning["message"] for warning in planned["warnings"])
 
 
-@pytest.mark.parametrize("wished", ["vllm024", "verlai/verl:vllm024.latest", "docker.io/verlai/verl:vllm024.latest",
+@pytest.mark.parametrize("asked", ["vllm024", "verlai/verl:vllm024.latest", "docker.io/verlai/verl:vllm024.latest",
                                     "vllm024.latest"])  # fmt: skip
-def test_an_image_by_id_reference_or_tag(wished):
-    assert plan(machine(), image=wished)["image"]["id"] == "vllm024"
+def test_an_image_by_id_reference_or_tag(asked):
+    assert plan(machine(), image=asked)["image"]["id"] == "vllm024"
 
 
 def test_an_empty_catalog():

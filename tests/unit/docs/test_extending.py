@@ -44,6 +44,6 @@ def test_what_it_says_of_a_rule_holds_for_all_rules():
     assert all(rule.scope in ("host", "image", "pair") and rule.doc for rule in RULES)
 
 
-def test_every_backend_is_a_value_of_the_wish():
-    wish = json.loads((ROOT / "catalog/schema/variables.json").read_text())["properties"]["verl_backend"]
-    assert set(ORDER) | {"auto"} == set(wish["enum"])
+def test_every_backend_is_a_value_of_the_request():
+    request = json.loads((ROOT / "catalog/schema/variables.json").read_text())["properties"]["verl_backend"]
+    assert set(ORDER) | {"auto"} == set(request["enum"])

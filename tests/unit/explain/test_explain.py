@@ -98,7 +98,7 @@ def test_the_decision_table_is_true_and_large_enough():
     assert (ROOT / "docs" / "decision-table.md").read_text() == decision_table.page(), "run: make docs"
     assert len(decision_table.GPUS) >= 12
     assert len(decision_table.DRIVERS) >= 8
-    assert len(decision_table.WISHES) >= 3
+    assert len(decision_table.REQUESTS) >= 3
 
 
 def test_the_write_ups_table_is_the_one_that_is_tested():

@@ -19,11 +19,11 @@ def facts_of(number, driver="580.95.05", **changes):
     return machine(driver=driver, network=network, memory={"total_mb": 1_000_000}, **changes)
 
 
-def fleet_of(machines, group=GROUP, wishes=None, addresses=None):
+def fleet_of(machines, group=GROUP, requests=None, addresses=None):
     """The fleet's plan, and the hosts' planners, over facts by host."""
-    wishes = wishes or {}
+    requests = requests or {}
     inputs = {
-        name: {"facts": facts, "request": wishes.get(name, {}), "settings": {}, "head": name == group["head"]}
+        name: {"facts": facts, "request": requests.get(name, {}), "settings": {}, "head": name == group["head"]}
         for name, facts in machines.items()
     }
     planners = {}
@@ -59,7 +59,7 @@ def steps(fleet):
 def test_ray_is_told_of_the_outside_as_the_training_container_is():
     mirror = {"verl_mirror_huggingface": "https://hf.example"}
     facts = {name: {**one, "huggingface_token": True} for name, one in three().items()}
-    for name, plan in fleet_of(facts, wishes=dict.fromkeys(NAMES, mirror))["hosts"].items():
+    for name, plan in fleet_of(facts, requests=dict.fromkeys(NAMES, mirror))["hosts"].items():
         args, training = plan["steps"]["ray_cluster"]["args"], plan["steps"]["training_container"]["args"]
         assert args["env"]["HF_ENDPOINT"] == "https://hf.example" and "HF_TOKEN_PATH" in args["env"], name
         assert args["volumes"] == training["volumes"] != []
@@ -142,7 +142,7 @@ def test_what_would_end_a_job_waits_for_the_whole_cluster(healthy):
         (item,) = fleet["hosts"][name]["deferred"]
         assert item["disruption"] == "ray_restart"
         assert "gpu-3" in item["because"]
-    allowed = fleet_of(machines, wishes={name: {"verl_allow_disruption": True} for name in NAMES})
+    allowed = fleet_of(machines, requests={name: {"verl_allow_disruption": True} for name in NAMES})
     assert all(step["disruption"] == "ray_restart" for step in steps(allowed).values())
 
 
@@ -258,8 +258,8 @@ def test_a_backend_that_keeps_nothing_running_is_refused():
 # ---- source environments
 
 SERVICE = {"linger": True, "may_linger": True, "unit": False, "running": False}
-WISH = {"verl_backend": "source"}
-OF_SOURCE = dict.fromkeys(NAMES, WISH)
+SOURCE = {"verl_backend": "source"}
+OF_SOURCE = dict.fromkeys(NAMES, SOURCE)
 
 
 def sources(service=SERVICE, **changes):
@@ -323,10 +323,10 @@ def test_a_unit_that_was_lost_is_started_and_another_environment_restarts_ray():
     assert steps(fleet_of(done))["gpu-2"]["reason"] == "Ray is gone"
     done = built(machines, fleet_of(machines))
     older = {name: {"verl_version": "0.8.0"} for name in NAMES}
-    assert all(step["disruption"] == "ray_restart" for step in steps(fleet_of(done, wishes=older)).values())
+    assert all(step["disruption"] == "ray_restart" for step in steps(fleet_of(done, requests=older)).values())
     for facts in done.values():
         facts["ray"]["busy"] = True
-    busy = fleet_of(done, wishes=older)["hosts"]["gpu-1"]
+    busy = fleet_of(done, requests=older)["hosts"]["gpu-1"]
     assert {item["step"] for item in busy["deferred"]} == {"source_environment", "ray_cluster"}
 
 
@@ -363,7 +363,7 @@ def test_without_a_firewall_a_token_is_enough_where_this_ray_asks_for_one():
     assert "ray_cluster_firewall: false" in warning["fix"]
     assert steps(newest)["gpu-2"]["args"]["firewall"] is False
     old = {name: {"verl_version": "0.5.0"} for name in NAMES}  # asks for a Ray before 2.52
-    assert rules_of(fleet_of(sources(sudo=False), wishes=old)) == ["cluster_firewall"]
+    assert rules_of(fleet_of(sources(sudo=False), requests=old)) == ["cluster_firewall"]
     machines = sources(sudo=False)
     done = built(machines, fleet_of(machines))
     done["gpu-2"]["stamps"]["source_environment"]["ray"] = "2.51.0"
@@ -420,16 +420,16 @@ def test_code_that_a_ray_job_may_use_stays_until_it_ends(healthy):
 
 def test_level_train_on_the_head_goes_through_ray():
     level = {name: {"verl_verify_level": "train", "verl_nnodes": 3} for name in NAMES}
-    hosts = fleet_of(three(), wishes=level)["hosts"]
+    hosts = fleet_of(three(), requests=level)["hosts"]
     head = hosts["gpu-1"]["verification"]
     assert head["expected"]["cluster"] == {"nodes": 3, "dashboard": "http://127.0.0.1:8265"}
     assert head["ray_token"].endswith("/ray/token")
     assert "cluster" not in hosts["gpu-2"]["verification"]["expected"]
     machines = {**three(), "gpu-2": facts_of(2, driver="550.163.01")}
-    held = fleet_of(machines, wishes=level)["hosts"]["gpu-1"]["verification"]
+    held = fleet_of(machines, requests=level)["hosts"]["gpu-1"]["verification"]
     assert "cluster" not in held["expected"], "Ray isn't started in this run"
     assert held["key"] != head["key"], "what passes without Ray says nothing of it"
-    smaller = fleet_of(three(), wishes={name: {"verl_verify_level": "gpu"} for name in NAMES})
+    smaller = fleet_of(three(), requests={name: {"verl_verify_level": "gpu"} for name in NAMES})
     assert "cluster" not in smaller["hosts"]["gpu-1"]["verification"]["expected"]
 
 

@@ -337,7 +337,7 @@ def test_a_dirty_checkout_is_not_moved():
     assert "stash" in planned["deferred"][0]["fix"]
 
 
-def test_a_wished_commit():
+def test_a_asked_commit():
     planned = plan(running(), commit="abcdef1")
     assert planned["steps"]["verl_checkout"]["args"]["version"] == "abcdef1"
 
@@ -359,7 +359,7 @@ def test_mirrors():
 
 
 @pytest.mark.parametrize(
-    ("change", "wished", "reason"),
+    ("change", "asked", "reason"),
     [
         ({}, {"verify_again": True}, "verl_verify_again"),
         ({"verification": None}, {}, "never verified"),
@@ -368,11 +368,11 @@ def test_mirrors():
         ({"verification": {"container_id": "000000000000"}}, {}, "another one"),
     ],
 )
-def test_when_it_is_verified_again(change, wished, reason):
+def test_when_it_is_verified_again(change, asked, reason):
     facts = running()
     for section, values in change.items():
         facts[section] = {**facts[section], **values} if values else values
-    planned = plan(facts, **wished)
+    planned = plan(facts, **asked)
     assert planned["steps"] == {}
     assert planned["verification"]["needed"]
     assert reason in planned["verification"]["reason"]
@@ -438,7 +438,7 @@ def test_podman_then_apptainer():
 
 
 @pytest.mark.parametrize(("backend", "rule"), [("docker", "rights"), ("podman", "backend"), ("apptainer", "backend")])
-def test_a_wished_backend_that_cannot_be_had(backend, rule):
+def test_a_asked_backend_that_cannot_be_had(backend, rule):
     planned = plan(machine(docker=False, sudo=False), backend=backend)
     assert not planned["ok"]
     assert [error["rule"] for error in planned["errors"]] == [rule]
@@ -452,7 +452,7 @@ def test_toolkit_missing_and_no_rights():
     assert any("nvidia-ctk runtime configure" in row["fix"] for row in planned["rejected"])
 
 
-def test_a_container_on_a_host_without_gpu_where_it_is_wished():
+def test_a_container_on_a_host_without_gpu_where_it_is_asked_for():
     planned = plan(machine(None), backend="docker")
     assert (planned["backend"], planned["profile"]) == ("docker", "cpu")
     assert planned["steps"]["training_container"]["args"]["gpu_request"] == "none"
@@ -503,7 +503,7 @@ def test_recorded_mixed_host():
 def test_a_fleet_stores_reasons_once():
     hosts = {f"gpu-{number}": {"facts": machine(), "request": {}} for number in range(5)}
     hosts["cpu"] = {"facts": machine(None), "request": {}}
-    hosts["wrong"] = {"facts": None, "wish_errors": [{"variable": "verl_x", "found": "1", "needed": "y", "fix": "z"}]}
+    hosts["wrong"] = {"facts": None, "errors": [{"variable": "verl_x", "found": "1", "needed": "y", "fix": "z"}]}
     hosts["silent"] = {"facts": None, "request": {}}
     fleet = plan_fleet(hosts, loaded())
     jsonschema.Draft202012Validator(schema()).validate(fleet)
@@ -581,7 +581,7 @@ def test_a_refused_host_has_no_shell():
 
 
 @pytest.mark.parametrize(
-    ("wished", "method"),
+    ("asked", "method"),
     [
         ({}, "pypi"),
         ({"source_method": "git"}, "git"),
@@ -591,9 +591,9 @@ def test_a_refused_host_has_no_shell():
         ({"version": "0.9.0", "source_method": "script"}, "git"),
     ],
 )
-def test_how_a_source_environment_gets_verl(wished, method):
+def test_how_a_source_environment_gets_verl(asked, method):
     facts = machine(None)
-    planned = plan(facts, **wished)
+    planned = plan(facts, **asked)
     validate(planned)
     assert planned["steps"]["source_environment"]["args"]["method"] == method
     checkout = planned["steps"].get("verl_checkout")
@@ -601,8 +601,8 @@ def test_how_a_source_environment_gets_verl(wished, method):
     if checkout:
         assert planned["steps"]["source_environment"]["needs"] == ["verl_checkout"]
         assert planned["steps"]["source_environment"]["args"]["checkout"] == checkout["args"]["path"]
-        assert checkout["args"]["version"] == wished.get("commit", f"v{planned['verl_version']}")
-    again = plan(settle(facts, planned), **wished)
+        assert checkout["args"]["version"] == asked.get("commit", f"v{planned['verl_version']}")
+    again = plan(settle(facts, planned), **asked)
     assert again["steps"] == {}
     assert not again["verification"]["needed"]
 
@@ -629,7 +629,7 @@ def test_another_commit_is_checked_out_and_installed():
 
 
 @pytest.mark.parametrize(
-    ("there", "wished", "manager", "fetched"),
+    ("there", "asked", "manager", "fetched"),
     [
         ({}, "auto", "uv", "uv"),
         ({"conda": {"path": "/opt/conda/bin/conda", "version": "24.1"}}, "auto", "conda", None),
@@ -637,10 +637,10 @@ def test_another_commit_is_checked_out_and_installed():
         ({"uv": {"path": "/usr/bin/uv", "version": "0.9"}}, "uv", "uv", None),
     ],
 )
-def test_a_host_without_a_fitting_python_gets_one(there, wished, manager, fetched):
+def test_a_host_without_a_fitting_python_gets_one(there, asked, manager, fetched):
     newer = {"version": "3.13.5", "executable": "/usr/bin/python3.13", "venv": True}
     facts = machine(None, pythons=[newer], python=newer, managers=there)
-    planned = plan(facts, version="0.9.1", source_manager=wished)
+    planned = plan(facts, version="0.9.1", source_manager=asked)
     validate(planned)
     args = planned["steps"]["source_environment"]["args"]
     assert (args["python"], args["manager"], args["python_version"]) == ("", manager, "3.12")
@@ -648,7 +648,7 @@ def test_a_host_without_a_fitting_python_gets_one(there, wished, manager, fetche
     assert len(args["manager_download"].get("sha256", "0" * 64)) == 64
     reason = planned["steps"]["source_environment"]["reason"]
     assert ("fetched into /home/user/verl, brings Python 3.12" in reason) == bool(fetched)
-    assert ("no Python of the host fits" in reason) == (wished == "auto")
+    assert ("no Python of the host fits" in reason) == (asked == "auto")
 
 
 def test_who_made_the_environment_is_no_reason_to_make_another():

@@ -65,7 +65,7 @@ def fleet(size):
             "facts": facts.get("facts", facts),
             "request": variables.defaults(),
             "settings": {},
-            "wish_errors": [],
+            "errors": [],
         }
     planned = decide.plan_fleet(hosts, world())
     return planned | {"unlooked": {}, "machines": {}}

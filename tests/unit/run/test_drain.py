@@ -46,7 +46,7 @@ def test_one_that_takes_too_long_ends_with_all_that_it_started(plugin, tmp_path)
 
 
 def test_check_mode_runs_nothing(tmp_path):
-    given = {"wish": "verl_drain_before", "command": f"touch {tmp_path}/drained", "timeout": 10, "about": {}}
+    given = {"variable": "verl_drain_before", "command": f"touch {tmp_path}/drained", "timeout": 10, "about": {}}
     argv = [str(Path(sys.executable).parent / "ansible"), "localhost", "-m", "verl_drain", "-a", json.dumps(given)]
     for more, there in (["--check"], False), ([], True):
         done = subprocess.run([*argv, *more], cwd=ROOT, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""The run as the playbooks see it: wishes collected before any host is touched, steps dealt out."""
+"""The run as the playbooks see it: requests collected before any host is touched, steps dealt out."""
 
 import json
 from pathlib import Path
@@ -23,11 +23,11 @@ def planned(hostvars, **about):
     return run, plan
 
 
-def test_a_misspelt_wish_keeps_the_host_from_being_looked_at():
+def test_a_misspelt_variable_keeps_the_host_from_being_looked_at():
     hostvars = {"good": {"verl_engine": "vllm"}, "bad": {"verl_enginee": "vllm"}}
     run = fleet.begin(hostvars, ["good", "bad"], ABOUT)
     assert run["look_at"] == ["good"]
-    assert [error["variable"] for error in run["hosts"]["bad"]["wish_errors"]] == ["verl_enginee"]
+    assert [error["variable"] for error in run["hosts"]["bad"]["errors"]] == ["verl_enginee"]
 
 
 def test_all_refused_means_a_pattern_that_matches_nobody():
@@ -40,7 +40,7 @@ def test_a_broken_overlay_is_refused_before_any_host_is_touched(tmp_path):
     overlay.write_text("images:\n  - digest: sha256:abc\n")
     hostvars = {"gpu-1": {"verl_catalog_extra": str(overlay)}}
     run = fleet.begin(hostvars, ["gpu-1"], ABOUT)
-    (error,) = run["hosts"]["gpu-1"]["wish_errors"]
+    (error,) = run["hosts"]["gpu-1"]["errors"]
     assert error["variable"] == "verl_catalog_extra"
     assert str(overlay) in error["found"]
 
@@ -62,7 +62,7 @@ def test_hosts_with_different_overlays_get_their_own_catalog(tmp_path):
 def test_the_cluster_group_is_the_number_of_nodes():
     groups = {"cluster": ["a", "b", "c"]}
     run = fleet.begin({name: {"groups": groups} for name in "abcd"}, ["a", "b", "d"], ABOUT)
-    assert [run["hosts"][name]["wishes"]["verl_nnodes"] for name in "abd"] == [3, 3, 1]
+    assert [run["hosts"][name]["variables"]["verl_nnodes"] for name in "abd"] == [3, 3, 1]
 
 
 def test_a_node_that_leaves_is_not_counted():
@@ -70,7 +70,7 @@ def test_a_node_that_leaves_is_not_counted():
     hostvars = {name: {"groups": groups} for name in "abc"}
     hostvars["c"]["verl_cluster_state"] = "absent"
     run = fleet.begin(hostvars, list("abc"), ABOUT)
-    assert [run["hosts"][name]["wishes"]["verl_nnodes"] for name in "abc"] == [2, 2, 1]
+    assert [run["hosts"][name]["variables"]["verl_nnodes"] for name in "abc"] == [2, 2, 1]
     assert run["cluster"] == {"head": "a", "members": ["a", "b"], "leaving": ["c"]}
 
 
@@ -88,7 +88,7 @@ def test_two_heads_are_refused_on_every_host_of_the_cluster():
     hostvars = {name: {"groups": groups, "verl_cluster_head": name} for name in "ab"}
     run = fleet.begin(hostvars, ["a", "b"], ABOUT)
     for name in "ab":
-        assert [error["variable"] for error in run["hosts"][name]["wish_errors"]] == ["verl_cluster_head"]
+        assert [error["variable"] for error in run["hosts"][name]["errors"]] == ["verl_cluster_head"]
 
 
 def test_role_variables_of_the_user_are_settings_by_role():
@@ -132,7 +132,7 @@ def test_unreachable_and_broken_hosts_are_set_apart_and_the_rest_is_planned():
 
 def test_verify_mode_verifies_again():
     run = fleet.begin({"a": {}}, ["a"], {**ABOUT, "mode": "verify"})
-    assert run["hosts"]["a"]["wishes"]["verl_verify_again"] is True
+    assert run["hosts"]["a"]["variables"]["verl_verify_again"] is True
 
 
 def test_dockers_own_repository_is_asked_for_before_docker_is_installed_from_it():

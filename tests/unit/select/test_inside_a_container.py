@@ -49,7 +49,7 @@ def test_a_docker_command_without_a_daemon_is_not_started_there():
     assert "Cannot connect to the daemon" in " ".join(planned["why"])
 
 
-def test_a_wish_for_docker_is_refused_with_what_to_do():
+def test_a_variable_for_docker_is_refused_with_what_to_do():
     planned = plan(inside("docker"), backend="docker")
     assert not planned["ok"]
     (error,) = planned["errors"]
@@ -61,5 +61,5 @@ def test_a_machine_with_systemd_of_its_own_gets_docker(kind):
     assert "docker_engine" in plan(inside(kind, systemd=True))["steps"]
 
 
-def test_a_system_container_gets_docker_where_it_is_wished():
+def test_a_system_container_gets_docker_where_it_is_asked_for():
     assert "docker_engine" in plan(inside("lxc", systemd=True), backend="docker")["steps"]

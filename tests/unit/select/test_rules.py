@@ -21,16 +21,16 @@ def pair(name="vllm024", version="0.9.0", evidence="tested", **changes):
     return Candidate(image(name, **changes), known().release(version), evidence, version)
 
 
-def findings(rule_id, candidate, facts, **wished):
+def findings(rule_id, candidate, facts, **asked):
     found = []
     for rule in RULES:
         if rule.id == rule_id and (rule.scope == "host") == (candidate is None):
-            found += ask(rule, candidate, selection(facts), preferences(**wished), known())
+            found += ask(rule, candidate, selection(facts), preferences(**asked), known())
     return found
 
 
-def one(rule_id, candidate, facts, **wished):
-    found = findings(rule_id, candidate, facts, **wished)
+def one(rule_id, candidate, facts, **asked):
+    found = findings(rule_id, candidate, facts, **asked)
     assert len(found) == 1, found
     return found[0]
 
@@ -39,7 +39,7 @@ def nvidia(**changes):
     return {"nvidia": changes}
 
 
-# rule, candidate, facts, wishes, kind, in found or message, in needed, in fix
+# rule, candidate, facts, requests, kind, in found or message, in needed, in fix
 SPEAKS = {
     "driver mismatch": (
         "driver_state",
@@ -337,7 +337,7 @@ SPEAKS = {
         "580",
     ),
     "no SGLang": ("engine", pair(), machine(), {"engine": "sglang"}, Rejection, "vllm 0.24.0", "sglang", "auto"),
-    "no SGLang in a wished image": (
+    "no SGLang in a asked image": (
         "engine",
         pair(),
         machine(),
@@ -357,7 +357,7 @@ SPEAKS = {
         "megatron",
         "auto",
     ),
-    "no Megatron in a wished image": (
+    "no Megatron in a asked image": (
         "trainer",
         pair("hiyouga-vllm0110", "0.6.1"),
         machine(),
@@ -502,8 +502,8 @@ SPEAKS = {
 
 @pytest.mark.parametrize("name", SPEAKS)
 def test_rule_speaks(name):
-    rule, candidate, facts, wished, kind, found, needed, fix = SPEAKS[name]
-    said = one(rule, candidate, facts, **wished)
+    rule, candidate, facts, asked, kind, found, needed, fix = SPEAKS[name]
+    said = one(rule, candidate, facts, **asked)
     assert isinstance(said, kind)
     assert found in (said.found if kind is Rejection else said.message)
     assert fix in said.fix
@@ -562,8 +562,8 @@ SILENT = {
 
 @pytest.mark.parametrize("name", SILENT)
 def test_rule_is_silent(name):
-    rule, candidate, facts, wished = SILENT[name]
-    assert findings(rule, candidate, facts, **wished) == []
+    rule, candidate, facts, asked = SILENT[name]
+    assert findings(rule, candidate, facts, **asked) == []
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from verl_provision.plan.fleet import plan_host
 
 @pytest.mark.parametrize("row", [*seed_table.ROWS, *seed_table.PRECEDENCE], ids=lambda row: f"{row.chapter} {row.rule}")
 def test_row(row):
-    planned = plan_host(machine(**row.machine), row.wishes, loaded())
+    planned = plan_host(machine(**row.machine), row.requests, loaded())
     assert planned["ok"], planned["errors"]
     for name, wanted in row.answer.items():
         if name == "warned":

@@ -21,7 +21,7 @@ def refusal(**variables):
     """The one error of a host with these variables; it isn't looked at."""
     run = begin({"gpu-1": variables})
     assert run["look_at"] == fleet.NO_HOSTS
-    (error,) = run["hosts"]["gpu-1"]["wish_errors"]
+    (error,) = run["hosts"]["gpu-1"]["errors"]
     return error
 
 
@@ -144,7 +144,7 @@ class Failing(dict):
 def test_a_value_that_cannot_be_worked_out_is_named():
     run = begin({"a": Failing(verl_huggingface_token="x", verl_enginee="vllm"), "b": {}})
     assert run["look_at"] == ["b"]
-    assert [error["variable"] for error in run["hosts"]["a"]["wish_errors"]] == [
+    assert [error["variable"] for error in run["hosts"]["a"]["errors"]] == [
         "verl_huggingface_token",
         "verl_enginee",
     ]
@@ -159,9 +159,9 @@ def test_a_cluster_counts_itself_and_agrees():
             "c": {"groups": groups, "verl_version": "0.6.0"},
         }
     )
-    said = {name: [error["variable"] for error in host["wish_errors"]] for name, host in run["hosts"].items()}
+    said = {name: [error["variable"] for error in host["errors"]] for name, host in run["hosts"].items()}
     assert said == {"a": ["verl_version"], "b": ["verl_version", "verl_nnodes"], "c": []}
-    assert '"0.9.0" on a; "0.8.0" on b' in run["hosts"]["a"]["wish_errors"][0]["found"]
+    assert '"0.9.0" on a; "0.8.0" on b' in run["hosts"]["a"]["errors"][0]["found"]
     assert run["look_at"] == ["c"]
 
 
@@ -170,21 +170,21 @@ def test_a_cluster_counts_itself_and_agrees():
 )
 def test_a_misspelt_cluster_group_is_refused(group, refused):
     run = begin({"a": {"groups": {group: ["a"], "all": ["a"]}}})
-    assert bool(run["hosts"]["a"]["wish_errors"]) is refused
+    assert bool(run["hosts"]["a"]["errors"]) is refused
     if refused:
-        assert group in run["hosts"]["a"]["wish_errors"][0]["found"]
+        assert group in run["hosts"]["a"]["errors"][0]["found"]
 
 
 def test_two_names_of_one_host_are_refused_and_two_homes_on_it_are_not():
     one = {"ansible_host": "192.0.2.1", "ansible_user": "ops"}
     run = begin({"a": one, "b": one, "c": {**one, "verl_state_dir": "~/c"}, "d": {"ansible_host": "192.0.2.2"}})
     assert run["look_at"] == ["c", "d"]
-    assert run["hosts"]["a"]["wish_errors"][0]["found"] == "192.0.2.1 for a, b"
+    assert run["hosts"]["a"]["errors"][0]["found"] == "192.0.2.1 for a, b"
 
 
 def test_all_of_a_run_s_faults_come_at_once():
     run = begin({"a": {"verl_enginee": "x", "verl_nnodes": 0, "docker_engine_sourc": 1, "verl_proxy_login": 3}})
-    named = {error["variable"] for error in run["hosts"]["a"]["wish_errors"]}
+    named = {error["variable"] for error in run["hosts"]["a"]["errors"]}
     assert named == {"verl_enginee", "verl_nnodes", "docker_engine_sourc", "verl_proxy_login"}
 
 
@@ -196,7 +196,7 @@ def test_what_a_run_has_once_is_said_once():
     run = begin({"a": {"verl_rolling_batch": 5}, "b": {"verl_rolling_batch": "5"}, "c": {}})
     assert run["look_at"] == fleet.NO_HOSTS
     for host in run["hosts"].values():
-        (error,) = host["wish_errors"]
+        (error,) = host["errors"]
         assert error["variable"] == "verl_rolling_batch"
         assert error["found"] == "5 on a, b; 10 on c"
         assert "--limit" in error["fix"]
@@ -209,7 +209,7 @@ def test_a_refused_value_contradicts_nobody():
 
 @pytest.mark.parametrize("name", [1, 1.5, True, None])
 def test_a_name_that_is_no_text_is_refused_and_named(name):
-    (error,) = begin({"a": {name: "x", "verl_engine": "vllm"}})["hosts"]["a"]["wish_errors"]
+    (error,) = begin({"a": {name: "x", "verl_engine": "vllm"}})["hosts"]["a"]["errors"]
     assert (error["variable"], error["found"]) == (str(name), "'x'")
 
 
