@@ -30,7 +30,10 @@ options:
 EXAMPLES = r"""
 - name: See which proxy a host uses
   ansible.builtin.debug:
-    msg: "{{ (hostvars | verl_access(inventory_hostname)).proxy.url | default('none') }}"
+    msg: "{{ (known | combine({'localhost': {'__verl_run': run}}) | verl_access('gpu-1')).proxy.url }}"
+  vars:
+    known: {gpu-1: {verl_proxy: "http://proxy:3128"}}
+    run: "{{ known | verl_load_inputs(['gpu-1'], {'mode': 'plan', 'started': '2026-11-24T10:00:00Z'}) }}"
 """
 
 RETURN = r"""
