@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.unit.catalog.registry_server import Registry
+from verl_provision import variables
 from verl_provision.paths import ROOT
 from verl_provision.plan import preflight
 
@@ -33,7 +34,8 @@ def test_the_controller_resolves_a_tag_and_one_host_proves_that_it_gets_there(tm
         fleet = {"hosts": {name: host(f"{registry.base}/verlai/verl:x") for name in ("first", "second")}}
         fleet["machines"] = {name: {"arch": "x86_64"} for name in fleet["hosts"]}
         fleet["preflight"] = preflight.queue(fleet)
-        known = {"__verl_fleet": fleet, "__verl_access": {"registry_logins": {}, "proxy": {}, "no_log": False}}
+        run = {"hosts": {name: {"variables": variables.defaults(), "secrets": []} for name in fleet["hosts"]}}
+        known = {"__verl_fleet": fleet, "__verl_run": run}
         tasks = [
             {"set_fact": known, "delegate_to": "localhost", "delegate_facts": True, "run_once": True},
             {"include_tasks": str(ROOT / "playbooks/tasks/preflight.yml"), "run_once": True,
