@@ -105,5 +105,6 @@ bench: setup-dev  ## All benchmarks at moderate sizes, on a lab of their own (do
 	$(BIN)/python benchmarks/fact_cost.py --hosts 16
 	$(BIN)/python benchmarks/one_command.py
 	$(BIN)/python benchmarks/memory.py --hosts 1000
+	$(BIN)/python benchmarks/makespan.py
 	$(BIN)/python benchmarks/egress.py --clients 8 16
 	VERL_LAB_NAME=bench $(BIN)/python -m lab down
