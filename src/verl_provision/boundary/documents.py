@@ -27,17 +27,20 @@ def outcome(said: Any) -> dict[str, Any]:
     return _read(said, "verification", "outcome", False, "this host's checks are not checks", Reader())
 
 
-def answers(said: Any) -> dict[str, dict[str, Any]]:
-    """Preflight's answers by the id of their request (preflight.json); one that is none is left out."""
+def answers(said: Any) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """`(preflight's answers by the id of their request, why the others are none)` (preflight.json)."""
     listed = said.get("answers") if isinstance(said, Mapping) else None
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
+    odd: dict[str, str] = {}
     for answer in listed if isinstance(listed, list | tuple) else []:
+        identity = answer.get("id") if isinstance(answer, Mapping) else None
+        if not isinstance(identity, str):
+            continue  # of no request of ours
         try:
-            read = _read(answer, "preflight", "", False, "no answer", Reader(letters=100_000))
-        except Refused:
-            continue
-        found[read["id"]] = read
-    return found
+            found[identity] = _read(answer, "preflight", "", False, "an answer that is none", Reader(letters=100_000))
+        except Refused as why:
+            odd[identity] = str(why)
+    return found, odd
 
 
 def note(said: Any, *needed: str) -> dict[str, Any]:

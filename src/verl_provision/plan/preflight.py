@@ -2,10 +2,11 @@
 
 import copy
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from verl_provision.boundary import documents
+from verl_provision.boundary.text import one_line
 from verl_provision.plan import cluster
 
 TOOLKIT_PACKAGES = (
@@ -16,7 +17,6 @@ TOOLKIT_PACKAGES = (
 )
 RULE = "preflight_"
 IMAGE = "registry_manifest"
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 LONGEST = 400
 DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 VARIABLE = {
@@ -133,22 +133,16 @@ def read(result: Any, identities: list[str], who: str) -> dict[str, dict[str, An
 
     One that isn't as it should be is a failure of the host that gave it, and says so.
     """
-    result = result if isinstance(result, Mapping) else {}
-    said = result.get("answers")
-    said = said if isinstance(said, list) else []
-    given = {
-        answer["id"]: answer
-        for answer in said[: 10 * len(identities) + 10]
-        if isinstance(answer, Mapping) and isinstance(answer.get("id"), str)
-    }
-    nothing = _line(result.get("msg")) if isinstance(result.get("msg"), str) else ""
+    given, odd = documents.answers(result)
+    said = result.get("msg") if isinstance(result, Mapping) else None
+    nothing = f"{who} could not ask: {_line(said or 'the module gave no answer')}"
     found = {}
     for identity in identities:
         answer = given.get(identity)
-        odd = f"{who} could not ask: {nothing or 'the module gave no answer'}" if answer is None else _odd(answer, who)
-        if odd:
+        if answer is None:
+            wrong = f"{who} gave {odd[identity]}" if identity in odd else nothing
             fix = f"Mend {who}, or leave it out: --limit 'all:!{who}'"
-            found[identity] = {"ok": False, "found": odd, "needed": "", "fix": fix, "digest": None, "kind": ""}
+            found[identity] = {"ok": False, "found": wrong, "needed": "", "fix": fix, "digest": None, "kind": ""}
             continue
         data = answer.get("data") or {}
         found[identity] = {
@@ -162,28 +156,8 @@ def read(result: Any, identities: list[str], who: str) -> dict[str, dict[str, An
     return found
 
 
-def _odd(answer: Mapping, who: str) -> str:
-    """What is wrong with an answer's shape, '' where nothing is."""
-    data = answer.get("data")
-    fits = {
-        "ok": isinstance(answer.get("ok"), bool),
-        "found": isinstance(answer.get("found"), str),
-        "needed": answer.get("needed") is None or isinstance(answer["needed"], str),
-        "fix": answer.get("fix") is None or isinstance(answer["fix"], str),
-        "data": data is None or isinstance(data, Mapping),
-    }
-    if fits["data"] and data:
-        digest, kind = data.get("digest"), data.get("kind")
-        fits["data.digest"] = digest is None or (isinstance(digest, str) and DIGEST.fullmatch(digest) is not None)
-        fits["data.kind"] = kind is None or isinstance(kind, str)
-    wrong = [path for path, good in fits.items() if not good]
-    return f"{who} gave an answer that is none: {wrong[0]} is not what it should be" if wrong else ""
-
-
-def _line(text: str) -> str:
-    """Text from a host in one line that no terminal obeys."""
-    printable = "".join(letter if letter.isprintable() else " " for letter in text[:2000])
-    return " ".join(printable.split())[:LONGEST]
+def _line(said: Any) -> str:
+    return one_line(said)[:LONGEST]
 
 
 def _refuse(plan: dict[str, Any], request: dict[str, Any], answer: dict[str, Any]) -> None:

@@ -19,6 +19,11 @@ def table(rows: list[list[str]], header: list[str]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in every]
 
 
+def shown(lines: list[str]) -> list[str]:
+    """Lines that a terminal shows as they are; whatever a host says, it adds none."""
+    return [visible(line).replace("\n", " ") for line in lines]
+
+
 def plan_lines(fleet: dict[str, Any], run: dict[str, Any]) -> list[str]:
     """The plan of the fleet: a row per host, then why, what else was possible, and what is wrong."""
     rows = [plan_row(name, fleet) for name in run["hosts"]]
@@ -27,7 +32,7 @@ def plan_lines(fleet: dict[str, Any], run: dict[str, Any]) -> list[str]:
         lines += ["", *host_lines(name, fleet), *drain_lines(name, fleet, run)]
     if len(run["hosts"]) > FEW:
         lines += ["", f"{len(run['hosts']) - FEW} more hosts: their reasons are in plan.json"]
-    return [visible(line) for line in lines + rolling_lines(fleet, run)]
+    return shown(lines + rolling_lines(fleet, run))
 
 
 def plan_row(name: str, fleet: dict[str, Any]) -> list[str]:
@@ -109,7 +114,7 @@ def report_lines(report: dict[str, Any], path: str) -> list[str]:
         lines += check_lines(name, host)
         lines += shell_lines(name, host)
     lines += ["", f"report: {path}"]
-    return [visible(line) for line in lines]
+    return shown(lines)
 
 
 def report_row(name: str, host: dict[str, Any]) -> list[str]:

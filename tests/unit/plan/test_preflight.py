@@ -234,7 +234,7 @@ def test_what_a_host_says_is_one_harmless_line(fleet):
     evil = {**said(fleet["preflight"][0]["requests"][0], ok=False), "found": "a\n\x1b[2J\u202eb\ud800" + "c" * 9000}
     after = preflight.apply_answers(fleet, {"answers": [evil]})
     found = after["hosts"]["gpu-1"]["errors"][0]["found"]
-    assert found.startswith("a [2J b c") and len(found) <= 400
+    assert found.startswith(r"a \u001b[2J\u202eb\ud800c") and len(found) <= 400
     assert "\x1b" not in after["hosts"]["gpu-2"]["warnings"][0]["message"]
 
 
