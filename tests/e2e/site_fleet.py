@@ -56,7 +56,9 @@ ROLE = """
 """
 PASSED = """
 - set_fact:
-    verification_result: {checks: [], passed: true, verified_at: "2026-11-30T10:00:00Z"}
+    verification_result:
+      {passed: true, level: gpu, reached: gpu, checks: [], versions: {}, verified_at: "2026-11-30T10:00:00Z",
+       by_stamp: false, key: "{{ verification_key }}"}
 """
 
 
