@@ -5,4 +5,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the package lies beside the plugins
 
-from verl_provision.actions import OurAction as ActionModule  # noqa: F401
+from verl_provision.actions import OurAction as ActionModule  # noqa: F401  Ansible looks for this name

@@ -439,7 +439,7 @@ class Container:
                 self.engine.run("rm", "-f", self.name)
                 self.engine.must("rename", found["Id"], self.name)
             for folder in copied:  # what it copied is still in the old container, which goes on with it
-                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)  # the failure below is the one to tell
             if was_running:
                 self.engine.run("start", found["Id"])
             raise cli.CliError(

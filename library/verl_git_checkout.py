@@ -172,7 +172,7 @@ class Checkout:
                             "Another run has been at work in {0} for {1} s.".format(self.path, self.want["timeout"]),
                             fix="fuser -v {0}  # who it is; run again when it has ended".format(path),
                         ) from None
-                    time.sleep(0.5)
+                    time.sleep(0.5)  # the lock is polled, with a deadline
             yield
 
     def clear(self):

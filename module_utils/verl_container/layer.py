@@ -158,7 +158,7 @@ class Layer:
             os.rename(beside, folder)
             os.sync()  # the container may be removed next
         except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(beside, ignore_errors=True)  # half a copy; what stays of it, the next run clears
             raise
 
 
