@@ -68,6 +68,7 @@ def payloads(fleet: HostileFleet) -> dict[str, object]:
         return {"changed": False, "facts": {**RECORDED, **changes}}
 
     owned = "\x1b]0;owned\x07\x1b[2J\u202e\n| good-1 | verified |"
+    template = f"{{{{ lookup('ansible.builtin.pipe', 'touch {fleet.canary}') }}}}"
     answers = [{"id": "x", "ok": True, "data": {"digest": "sha256:x --privileged"}}, None, 3, {"id": ["x"]}]
     checks = [{"id": 3, "ok": "yes"}, None, "x"]
     deep = '{"changed": false, "facts": ' + "[" * 50_000
@@ -77,6 +78,8 @@ def payloads(fleet: HostileFleet) -> dict[str, object]:
         "types": facts(os=[], nvidia="x"),
         "surrogate": facts(arch="\ud800"),
         "escapes": facts(user={**RECORDED["user"], "name": owned}),
+        "template": facts(user={**RECORDED["user"], "name": template, "home": f"/home/{template}"}),
+        "template_failed": {"failed": True, "msg": template, "fix": template},
         "numbers": '{"changed": false, "facts": {"schema_version": 1' + "0" * 5000 + ', "seconds": NaN}}',
         "deep": deep + "]" * 50_000 + "}",
         "cut": deep[:1000],
@@ -98,7 +101,7 @@ def test_whatever_hosts_answer_the_others_are_planned(tmp_path, playbook):
     hosts = fleet.report()["hosts"]
     assert set(hosts) == {*GOOD, *hostile}
     assert {name: hosts[name]["state"] for name in GOOD} == dict.fromkeys(GOOD, "planned"), said
-    believed = {"orders", "escapes"}  # their facts are facts
+    believed = {"orders", "escapes", "template"}  # their facts are facts
     assert {hosts[name]["state"] for name in set(hostile) - believed} == {"refused", "failed"}
     assert "this host's facts are not facts: os is a list, needed object" in hosts["types"]["reason"]
     assert "this host's facts are not facts: arch is text" in hosts["surrogate"]["reason"]
