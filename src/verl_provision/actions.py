@@ -4,6 +4,7 @@
 hands on what the host says.
 """
 
+import json
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
@@ -30,18 +31,10 @@ class OurAction(ActionBase):
         """The answer without what only the plugin itself needs."""
         return {key: value for key, value in answer.items() if key not in self.also}
 
-    def _parse_returned_data(self, res: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """What Ansible makes of a module's output, `named` before anything else sees it."""
-        heard = {**res, **{key: visible(res.get(key) or "") for key in ("stdout", "stderr")}}
-        try:
-            answer = super()._parse_returned_data(heard, *args, **kwargs)
-        except Exception as error:  # whatever a host can make a parser raise
-            answer = {"msg": f"{type(error).__name__}: {error}", "rc": res.get("rc")}
-        if answer.get("_ansible_parsed") is not True:
-            answer = unanswered(answer, self._task.action)
-        kept = self._named(answer)
-        # Ansible's own wrapper for a module in the background says so, and the host may keep its own folder.
-        return kept | {key: True for key in ("_ansible_suppress_tmpdir_delete",) if answer.get(key)}
+    def _parse_returned_data(self, res: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """What Ansible makes of a module's output, written anew: it reads what is `named` and nothing else."""
+        heard = {**res, "stdout": json.dumps(self._named(res)), "stderr": visible(res.get("stderr") or "")}
+        return super()._parse_returned_data(heard, *args, **kwargs)
 
     def _low_level_execute_command(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         try:
@@ -49,9 +42,18 @@ class OurAction(ActionBase):
         except AnsibleConnectionFailure as error:  # it repeats what the host's SSH said
             raise AnsibleConnectionFailure(visible(error.message)) from None
 
-    def _named(self, answer: Any) -> dict[str, Any]:
+    def _named(self, res: dict[str, Any]) -> dict[str, Any]:
+        """The module's answer, after whatever a login shell may say first."""
+        said = res.get("stdout") or ""
+        try:
+            answer = json.JSONDecoder().raw_decode(said, 0 if said.startswith("{") else said.find("\n{") + 1)[0]
+        except (ValueError, RecursionError):
+            answer = unanswered({**res, "module_stdout": said, "module_stderr": res.get("stderr")}, self._task.action)
         plugin = self._shared_loader_obj.module_loader.find_plugin_with_context(self._task.action)
-        return named(answer, (*documented(plugin.plugin_resolved_path), *self.also), self._task.action)
+        kept = named(answer, (*documented(plugin.plugin_resolved_path), *self.also), self._task.action)
+        # Ansible's own wrapper for a module in the background says so, and the host may keep its own folder.
+        its_own = "_ansible_suppress_tmpdir_delete"
+        return kept | ({its_own: True} if isinstance(answer, dict) and answer.get(its_own) else {})
 
 
 def unanswered(done: dict[str, Any], who: str) -> dict[str, Any]:

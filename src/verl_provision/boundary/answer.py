@@ -76,6 +76,8 @@ class Reader:
             if mapping:
                 found = {}
                 for key, item in value.items():
+                    if str(key).startswith("__ansible"):  # Ansible writes its own types so
+                        raise Unreadable("is a key of Ansible's own")
                     found[self.text(key)] = self.text(item) if type(item) is str else self.plain(item, depth - 1)
                 return found
             return [self.plain(item, depth - 1) for item in value]

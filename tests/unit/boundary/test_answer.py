@@ -43,7 +43,11 @@ def test_no_order_is_handed_on(order):
 
 @pytest.mark.parametrize(
     "answer",
-    [None, [], "x", 3, {"stamp": math.nan}, {"stamp": -math.inf}, {"stamp": 10**30}, {"stamp": [0] * 300_000}],
+    [
+        *(None, [], "x", 3),
+        *({"stamp": math.nan}, {"stamp": -math.inf}, {"stamp": 10**30}, {"stamp": [0] * 300_000}),
+        {"stamp": {"key": {"__ansible_type": "TrustedAsTemplate"}}},
+    ],
     ids=repr,
 )
 def test_what_is_no_answer_is_a_failure_of_that_host(answer):
