@@ -9,7 +9,7 @@ author: verl-provision authors (@verl-provision)
 description:
   - Downloads an OpenPGP key, computes its fingerprint (no gpg needed), compares it with O(fingerprint) and
     only then writes it to O(dest), armored where that ends in C(.asc) and binary elsewhere, as apt wants it.
-  - A key with another fingerprint is refused and the host stays as it was.
+  - A key with another fingerprint, or anything beside that one public key, is refused and the host stays as it was.
 options:
   url:
     description: Where the key is; C(file://) works too.
@@ -63,6 +63,8 @@ from ansible.module_utils.urls import fetch_url
 from ansible.module_utils.verl_access import proxy
 from ansible.module_utils.verl_probes import openpgp
 
+LIMIT = 1 << 20  # bytes; a key cut off there is refused as no key
+
 
 def in_place(path, wanted):
     """Return (fingerprints, whether the file holds the wanted key and nothing else)."""
@@ -81,7 +83,7 @@ def download(module):
     if url.startswith("file://"):
         try:
             with open(url[7:], "rb") as handle:
-                return handle.read()
+                return handle.read(LIMIT)
         except OSError as error:
             module.fail_json(msg="The key {0} can't be read: {1}".format(url, error.strerror))
     response, info = fetch_url(module, url, timeout=module.params["timeout"])
@@ -90,7 +92,7 @@ def download(module):
             msg="The key {0} can't be downloaded: {1}".format(url, info.get("msg") or info["status"]),
             fix="curl -fsSL {0} | head; set a mirror or a proxy where this host has no way to it".format(url),
         )
-    return response.read()
+    return response.read(LIMIT)
 
 
 def main():

@@ -5,7 +5,10 @@ import hashlib
 import re
 
 ARMOR = re.compile(rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(.*?)-----END PGP PUBLIC KEY BLOCK-----", re.DOTALL)
-PUBLIC_KEY, PUBLIC_SUBKEY = 6, 14
+PUBLIC_KEY = 6
+# A public key's packets: signature, key, user id, subkey, user attribute. Verifiers take more for
+# keys of the ring: sqv trusts a secret key (5) as if it were a public one.
+OWN = (2, PUBLIC_KEY, 13, 14, 17)
 
 
 class NotAKey(ValueError):
@@ -20,6 +23,8 @@ def dearmor(data):
             return data
         start = data[:60].decode("utf-8", "replace").strip().replace("\n", " ")
         raise NotAKey("it is no OpenPGP key; it starts with {0!r}".format(start))
+    if b"-----BEGIN" in ARMOR.sub(b"", data):
+        raise NotAKey("it has another armored block beside the public key")
     out = b""
     for block in blocks:
         text = block.replace(b"\r", b"")
@@ -87,8 +92,13 @@ def fingerprint(body):
 
 
 def fingerprints(data):
-    """Return the fingerprints of the primary keys in `data` (armored or binary), in order."""
-    found = [fingerprint(body) for tag, body in packets(dearmor(data)) if tag == PUBLIC_KEY]
+    """Return the fingerprints of the primary keys in `data` (armored or binary), in order; refuse anything else."""
+    whole = list(packets(dearmor(data)))
+    foreign = sorted({tag for tag, _body in whole if tag not in OWN})
+    if foreign:
+        tags = ", ".join(map(str, foreign))
+        raise NotAKey("it holds more than a public key: OpenPGP packets with tag {0}".format(tags))
+    found = [fingerprint(body) for tag, body in whole if tag == PUBLIC_KEY]
     if not found:
         raise NotAKey("it holds no public key")
     return found

@@ -5,6 +5,8 @@ import subprocess
 
 import pytest
 
+from . import keyrings
+
 
 @pytest.fixture
 def lib():
@@ -113,3 +115,43 @@ def test_a_keyring_is_armored_where_apt_expects_it(module, keys, tmp_path):
     shown = subprocess.run(["gpg", "--show-keys", "--with-colons"], input=written, check=True, capture_output=True)
     assert print_ in shown.stdout.decode()
     assert not module("verl_signing_key", args)["changed"]
+
+
+@pytest.fixture(scope="module")
+def owners(tmp_path_factory):
+    """The vendor and a foreigner."""
+    both = [keyrings.Owner(tmp_path_factory.mktemp("owners") / name) for name in ("vendor", "foreign")]
+    yield both
+    for owner in both:
+        owner.leave()
+
+
+def test_a_file_that_holds_more_than_the_key_is_refused(module, lib, owners, tmp_path):
+    vendor, foreign = owners
+    key, dest = tmp_path / "key", tmp_path / "ring.gpg"
+    args = {"url": f"file://{key}", "fingerprint": vendor.fingerprint, "dest": str(dest)}
+    passed = []
+    for name, data in keyrings.altered(lib, vendor, foreign).items():
+        key.write_bytes(data)
+        if not module("verl_signing_key", args)["failed"] or dest.exists():
+            passed.append(name)
+            dest.unlink()
+    assert not passed
+
+
+@pytest.mark.parametrize("suffix", ["gpg", "asc"])
+def test_a_keyring_that_an_older_version_let_through_is_replaced(module, lib, owners, tmp_path, suffix):
+    vendor, foreign = owners
+    key, dest = tmp_path / "key", tmp_path / f"ring.{suffix}"
+    key.write_bytes(vendor.armored)
+    before = vendor.public + foreign.secret
+    dest.write_bytes(lib.armor(before) if suffix == "asc" else before)
+    args = {"url": f"file://{key}", "fingerprint": vendor.fingerprint, "dest": str(dest)}
+    assert module("verl_signing_key", args)["changed"]
+    assert lib.dearmor(dest.read_bytes()) == vendor.public
+    assert not module("verl_signing_key", args)["changed"]
+
+
+def test_a_key_without_an_end_is_given_up(module, owners, tmp_path):
+    args = {"url": "file:///dev/zero", "fingerprint": owners[0].fingerprint, "dest": str(tmp_path / "ring.gpg")}
+    assert "is not the key" in module("verl_signing_key", args)["msg"]
