@@ -52,6 +52,7 @@ import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.verl_container import cli
+from ansible.module_utils.verl_state import files
 
 
 def settings(path):
@@ -105,9 +106,10 @@ def main():
     before, after = read(path), read(fresh)
     changed = before != after
     if changed and not module.check_mode:
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        os.chmod(fresh, 0o644)
-        module.atomic_move(fresh, path)
+        try:
+            files.write(path, after)
+        except OSError as error:
+            module.fail_json(**files.unwritten(path, error))
     shutil.rmtree(folder, ignore_errors=True)
     note = "{0} lines\n"
     module.exit_json(

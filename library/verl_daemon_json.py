@@ -11,7 +11,7 @@ description:
     as it is.
   - The new content is validated (by C(dockerd --validate) too where the engine has it) before it's put in
     place, and the old
-    file is backed up. A file that can't be parsed is refused and not touched.
+    file is backed up. A file that can't be parsed, is empty or says a key twice is refused and not touched.
   - Never reloads or restarts anything. Compares with the running daemon, so that a change that an
     interrupted run wrote but
     did not bring into effect is reported as pending by the next one.
@@ -89,12 +89,15 @@ backup_file:
 """
 
 import os
-import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.verl_container import cli, daemon_json
+from ansible.module_utils.verl_state import files
 
-FIX = "python3 -m json.tool {0} shows where it breaks; mend it, or move it away: mv {0} {0}.broken"
+FIX = (
+    "python3 -m json.tool {0} shows where it breaks, ls -l {0}* what was kept of it; mend it (without settings it "
+    "holds {{}}), or move it away: mv {0} {0}.broken"
+)
 
 
 def read(module, path):
@@ -129,23 +132,16 @@ def validate(module, path):
     )
 
 
-def write(module, path, text):
-    """Validate, back up, put in place. Returns the backup's path or None."""
-    folder = os.path.dirname(path)
-    if not os.path.isdir(folder):
-        os.makedirs(folder, mode=0o755)
-    handle, temporary = tempfile.mkstemp(prefix=".daemon-", suffix=".json", dir=folder)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    module.add_cleanup_file(temporary)
-    daemon_json.parse(text, temporary)
-    validate(module, temporary)
-    backup = None
-    if os.path.exists(path):
-        backup = module.backup_local(path)
-    else:
-        os.chmod(temporary, 0o644)
-    module.atomic_move(temporary, path)
+def write(module, path, before, text):
+    """Back up, validate, put in place. Returns the backup's path or None."""
+    try:
+        backup = None
+        if os.path.exists(path):
+            backup = daemon_json.backup(path, before)  # by its content: a run that was killed here makes no second one
+            files.write(backup, before, like=path)
+        files.write(path, text, like=path, check=lambda scratch: validate(module, scratch))
+    except OSError as error:
+        module.fail_json(**files.unwritten(path, error))
     return backup
 
 
@@ -198,7 +194,7 @@ def main():
         },
     }
     if changed_keys and not module.check_mode:
-        backup = write(module, path, daemon_json.dump(after))
+        backup = write(module, path, text, daemon_json.dump(after))
         if backup:
             result["backup_file"] = backup
     module.exit_json(**result)

@@ -75,8 +75,8 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.verl_access import proxy
-from ansible.module_utils.verl_container import cli, stamp
-from ansible.module_utils.verl_source.files import tail
+from ansible.module_utils.verl_container import cli
+from ansible.module_utils.verl_state.files import read_json, tail, write_json
 
 MARK = "verl-provision.json"  # in .git: what this module checked out last, and what it has begun
 HELD = "verl-provision.held"  # in .git: held by a run, and by every git that it started
@@ -137,11 +137,11 @@ class Checkout:
 
     def mark(self):
         """Return the note."""
-        return stamp.read(os.path.join(self.git_dir, MARK))
+        return read_json(os.path.join(self.git_dir, MARK)) or {}
 
     def note(self, **data):
         """Note what is done (`commit`, `version`), or what is `begun`."""
-        stamp.write(os.path.join(self.git_dir, MARK), data)
+        write_json(os.path.join(self.git_dir, MARK), data)
 
     def begin(self, **begun):
         """Note what is about to be done, beside what was done last."""

@@ -58,7 +58,7 @@ import os
 import stat
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.verl_container import stamp
+from ansible.module_utils.verl_state import files
 
 
 def mac(salt, value):
@@ -82,13 +82,7 @@ def write(path, value):
     folder = os.path.dirname(path)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     os.chmod(folder, 0o700)
-    scratch = path + ".new"
-    if os.path.lexists(scratch):
-        os.unlink(scratch)
-    handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(value)
-    os.replace(scratch, path)
+    files.write(path, value, mode=0o600)
 
 
 def main():
@@ -104,19 +98,16 @@ def main():
     )
     path, value, key = (module.params[name] for name in ("path", "value", "key"))
     changed = read(path) != (value, True)
-    noted = stamp.read(module.params["stamp"])
+    noted = files.read_json(module.params["stamp"]) or {}
     known = noted.get("key") == key and noted.get("mac") == mac(str(noted.get("salt")), value)
     try:
         if changed and not module.check_mode:
             write(path, value)
         if key and not known and not module.check_mode:
             salt = binascii.hexlify(os.urandom(16)).decode()
-            stamp.write(module.params["stamp"], {"key": key, "salt": salt, "mac": mac(salt, value)})
+            files.write_json(module.params["stamp"], {"key": key, "salt": salt, "mac": mac(salt, value)})
     except OSError as error:
-        module.fail_json(
-            msg="{0}: {1}".format(error.filename, error.strerror),
-            fix="ls -ld {0}; it must belong to the user that Ansible logs in as".format(os.path.dirname(path)),
-        )
+        module.fail_json(**files.unwritten(error.filename or path, error))
     module.exit_json(changed=changed or bool(key and not known), path=path)
 
 

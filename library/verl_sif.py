@@ -114,6 +114,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.verl_access import logins, proxy
 from ansible.module_utils.verl_container import cli, preflight, pull, registry
+from ansible.module_utils.verl_state import files
 
 UNPACKED_AND_FILE = 1.5  # the layers are unpacked beside the file that is made of them
 
@@ -217,7 +218,7 @@ class Sif:
                     fix="{0} pull /tmp/try.sif {1}; or set verl_mirror_registry".format(self.want["command"], where),
                 )
             time.sleep(self.want["delay"] * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
-        os.replace(target, self.file)
+        files.put(target, self.file)
 
     def look(self):
         """Answer when the pull that runs has ended, or after a while; with what it has written."""
@@ -280,9 +281,7 @@ class Sif:
         if os.path.exists(self.note):
             os.unlink(self.note)  # a new file with an old note would be believed
         self.pull()
-        with open(self.note + ".new", "w", encoding="utf-8") as handle:
-            json.dump(wanted, handle)
-        os.replace(self.note + ".new", self.note)
+        files.write_json(self.note, wanted)
         for left in (self.cache, os.path.join(self.folder, ".tmp")):
             shutil.rmtree(left, ignore_errors=True)
 

@@ -55,13 +55,11 @@ fingerprints:
   returned: success
 """
 
-import os
-import tempfile
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import fetch_url
 from ansible.module_utils.verl_access import proxy
 from ansible.module_utils.verl_probes import openpgp
+from ansible.module_utils.verl_state import files
 
 LIMIT = 1 << 20  # bytes; a key cut off there is refused as no key
 
@@ -138,15 +136,11 @@ def main():
             fingerprints=found,
         )
     if not module.check_mode:
-        folder = os.path.dirname(dest)
-        if not os.path.isdir(folder):
-            os.makedirs(folder, mode=0o755)
-        handle, temporary = tempfile.mkstemp(dir=module.tmpdir)
-        with os.fdopen(handle, "wb") as stream:
-            binary = openpgp.dearmor(data)
-            stream.write(openpgp.armor(binary) if dest.endswith(".asc") else binary)
-        module.atomic_move(temporary, dest)
-        os.chmod(dest, 0o644)
+        binary = openpgp.dearmor(data)
+        try:
+            files.write(dest, openpgp.armor(binary) if dest.endswith(".asc") else binary)
+        except OSError as error:
+            module.fail_json(**files.unwritten(dest, error))
     module.exit_json(
         changed=True,
         fingerprints=found,

@@ -289,11 +289,12 @@ import uuid
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.verl_access import proxy
-from ansible.module_utils.verl_source import files, managers
+from ansible.module_utils.verl_source import managers
 from ansible.module_utils.verl_source.build import Build, assess, check_disk, describe, disk_needed, profile_name
 from ansible.module_utils.verl_source.environment import Environment
 from ansible.module_utils.verl_source.failure import BuildFailure
 from ansible.module_utils.verl_source.lock import Lock, held
+from ansible.module_utils.verl_state import files
 
 ARGUMENTS = {
     "prefix": {"type": "path", "required": True},

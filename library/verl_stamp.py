@@ -53,7 +53,7 @@ import json
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.verl_container import stamp
+from ansible.module_utils.verl_state import files
 
 
 def main():
@@ -68,19 +68,16 @@ def main():
     )
     path = module.params["path"]
     home = os.path.expanduser("~")
-    before = stamp.read(path)
+    before = files.read_json(path) or {}
     if not module.params["key"]:
         module.exit_json(changed=False, stamp=before, home=home)
     wanted = dict(module.params["extra"], key=module.params["key"])
     changed = before != wanted
     try:
         if changed and not module.check_mode:
-            stamp.write(path, wanted)
+            files.write_json(path, wanted)
     except OSError as error:
-        module.fail_json(
-            msg="The stamp {0} can't be written: {1}".format(path, error.strerror),
-            fix="ls -ld {0}; it must belong to the user that Ansible logs in as".format(path.rpartition("/")[0]),
-        )
+        module.fail_json(**files.unwritten(path, error))
     module.exit_json(
         changed=changed,
         stamp=wanted,

@@ -163,7 +163,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.verl_container import cli
-from ansible.module_utils.verl_source import files
+from ansible.module_utils.verl_state import files
 
 LEVELS = ["import", "devices", "gpu", "engine", "train", "collective"]
 LADDER = LEVELS[:-1]  # `collective` goes beside it, on `gpu`
@@ -348,12 +348,11 @@ def main():
     if not module.check_mode:
         try:
             if passed:
-                os.makedirs(options["state_dir"], exist_ok=True)
                 files.write_json(stamp_path, stamp)
             else:
                 files.remove(stamp_path)
         except OSError as error:
-            module.fail_json(msg="the stamp %s can't be written: %s" % (stamp_path, error), **known)
+            module.fail_json(**files.unwritten(stamp_path, error), **known)
     module.exit_json(stamp=stamp, **known)
 
 

@@ -1,9 +1,11 @@
 """Docker's daemon.json: read, merge without losing anybody's keys, and say what makes a change take effect."""
 
+import hashlib
 import json
 import os
 
 from ansible.module_utils.verl_container.daemon_json_table import EFFECTS
+from ansible.module_utils.verl_probes.text import json_object
 
 
 class DaemonJsonError(ValueError):
@@ -22,19 +24,18 @@ def version_tuple(text):
 
 
 def parse(text, path="/etc/docker/daemon.json"):
-    """Return the file's content as a dict; an empty file counts as no settings, anything else broken raises."""
-    if not text.strip():
-        return {}
+    """Return the file's content as a dict; anything that might have held keys which can't be kept raises."""
     try:
-        data = json.loads(text)
+        return json_object(text)
     except ValueError as error:
         line = getattr(error, "lineno", None)
         near = text.splitlines()[line - 1].strip()[:80] if line and line <= len(text.splitlines()) else ""
-        where = ", near: " + near if near else ""
-        raise DaemonJsonError("{0} is not valid JSON: {1}{2}".format(path, error, where)) from error
-    if not isinstance(data, dict):
-        raise DaemonJsonError("{0} holds a JSON {1}, dockerd needs an object".format(path, type(data).__name__))
-    return data
+        raise DaemonJsonError("{0}: {1}{2}".format(path, error, ", near: " + near if near else "")) from error
+
+
+def backup(path, text):
+    """Return where a copy of the file as it was is kept: one for each content, however often a run is cut off."""
+    return "{0}.{1}~".format(path, hashlib.sha256(text.encode()).hexdigest()[:12])
 
 
 def merge(have, want):

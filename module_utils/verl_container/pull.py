@@ -17,11 +17,11 @@ import shutil
 import signal
 import struct
 import subprocess
-import tempfile
 import termios
 import time
 
 from ansible.module_utils.verl_container import cli
+from ansible.module_utils.verl_state import files
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 LAYER = re.compile(
@@ -181,10 +181,7 @@ def read(path):
 
 def write(path, job):
     """Write the job file in one step."""
-    handle, temporary = tempfile.mkstemp(prefix=".pull-", dir=os.path.dirname(path))
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump({key: value for key, value in job.items() if key != "alive"}, stream)
-    os.replace(temporary, path)
+    files.write_json(path, {key: value for key, value in job.items() if key != "alive"}, mode=0o600)
 
 
 def on_terminal(argv, feed, env=None, stalled=900):

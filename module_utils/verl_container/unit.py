@@ -4,6 +4,7 @@ import os
 import time
 
 from ansible.module_utils.verl_container import cli
+from ansible.module_utils.verl_state import files
 
 PAUSE = 0.5
 STARTS = 60.0  # seconds for a user manager that lingering has just called for
@@ -96,10 +97,7 @@ class Unit:
 
     def write(self, text):
         """Write the file in one step; it holds no secret."""
-        os.makedirs(self.folder, exist_ok=True)
-        with open(self.path + ".new", "w", encoding="utf-8") as handle:
-            handle.write(text)
-        os.replace(self.path + ".new", self.path)
+        files.write(self.path, text)
 
     def active(self):
         """Return whether it runs, or is about to be started again."""

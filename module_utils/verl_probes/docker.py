@@ -196,16 +196,10 @@ def daemon_json(host, facts, user):
         if not result.ok:
             return dict(found, error="%s cannot be read: %s" % (path, result.message()))
         content = result.stdout
-    if not content.strip():
-        # dockerd takes an empty file for one without settings.
-        return dict(found, parsed={})
     try:
-        parsed = json.loads(content)
+        return dict(found, parsed=text.redact(text.json_object(content)))
     except ValueError as exc:
-        return dict(found, error="it is not valid JSON: %s" % exc)
-    if not isinstance(parsed, dict):
-        return dict(found, error="it holds %s, not an object" % type(parsed).__name__)
-    return dict(found, parsed=text.redact(parsed))
+        return dict(found, error=str(exc))
 
 
 def _hidden(host, path):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 VERSION = re.compile(r"\d+(?:\.\d+)+")
@@ -39,3 +40,32 @@ def redact(value):
         value = _USERINFO.sub(lambda match: match.group("scheme") + MASK + "@", value)
         return _SECRET_VALUE.sub(lambda match: match.group("name") + MASK, value)
     return value
+
+
+def json_object(text):
+    """The object that JSON text holds; ValueError where a writer could lose something of it, such as a repeated key."""
+    if not text.strip():
+        raise ValueError("it is empty: what was in it may have been lost, as on a full disk")
+    try:
+        found = json.loads(text, object_pairs_hook=_once, parse_constant=_constant)
+    except json.JSONDecodeError as error:
+        error.args = ("it is not valid JSON: %s" % error,)
+        raise
+    except (ValueError, RecursionError) as error:
+        raise ValueError("it is not valid JSON: %s" % error) from None
+    if not isinstance(found, dict):
+        raise ValueError("it holds %s, needed is an object" % type(found).__name__)
+    return found
+
+
+def _once(pairs):
+    found = {}
+    for key, value in pairs:
+        if key in found:  # Docker merges the two, Python would drop one
+            raise ValueError("the key %r is there twice" % key)
+        found[key] = value
+    return found
+
+
+def _constant(name):
+    raise ValueError("%s is no number" % name)

@@ -13,9 +13,10 @@ import signal
 import subprocess
 import time
 
-from ansible.module_utils.verl_source import checkout, files, gates, interpreter, managers, script
+from ansible.module_utils.verl_source import checkout, gates, interpreter, managers, script
 from ansible.module_utils.verl_source.environment import base, wanted_build
 from ansible.module_utils.verl_source.failure import NETWORK, BuildFailure, explain_pip, telling_lines
+from ansible.module_utils.verl_state import files
 
 # Decimal GB on disk at the widest point of a build (environment, downloads and unpacking).
 # Measured with verl 0.9.1: 5.6 GB environment + 3 GB downloads with CUDA libraries; 1.9 GB + 0.4 GB without.
@@ -304,9 +305,7 @@ class Build:
 
     def _write_constraints(self):
         torch = self.env.distributions()["torch"][0]
-        files.write_text(
-            self.env.constraints_path, "\n".join(["torch==%s" % torch] + self.options["constraints"]) + "\n"
-        )
+        files.write(self.env.constraints_path, "\n".join(["torch==%s" % torch] + self.options["constraints"]) + "\n")
 
     def _run_script(self):
         """verl's own script. What it should have installed is looked for afterwards: it always says it's done."""
@@ -401,7 +400,7 @@ class Build:
             raise BuildFailure("pip freeze failed", "run again", tail=telling_lines(text))
         python = env.python_version()
         frozen = "\n".join(line for line in text.splitlines() if line.strip()) + "\n"
-        files.write_text(
+        files.write(
             env.lock_file, "# Written by verl-provision: what %s holds. Python %s.\n%s" % (env.path, python, frozen)
         )
         torch, cuda = env.torch_build()

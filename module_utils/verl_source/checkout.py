@@ -8,7 +8,7 @@ import re
 from urllib.parse import unquote
 
 from ansible.module_utils.verl_source.failure import BuildFailure
-from ansible.module_utils.verl_source.files import tail
+from ansible.module_utils.verl_state.files import tail
 
 SCRIPT = "scripts/install_vllm_sglang_mcore.sh"
 

@@ -9,7 +9,7 @@ import re
 import shutil
 
 from ansible.module_utils.verl_source import interpreter
-from ansible.module_utils.verl_source.files import read_json, tail
+from ansible.module_utils.verl_state.files import read_json, tail
 
 
 def normal(name):

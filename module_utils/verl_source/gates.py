@@ -13,7 +13,7 @@ import re
 
 from ansible.module_utils.verl_source import checkout, interpreter
 from ansible.module_utils.verl_source.environment import base
-from ansible.module_utils.verl_source.files import tail
+from ansible.module_utils.verl_state.files import tail
 
 # c10::detail::torchCheckFail(char const*, char const*, unsigned, std::string const&), by the two ABIs of std::string.
 OLD_ABI = b"_ZN3c106detail14torchCheckFailEPKcS2_jRKSs"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 
-from ansible.module_utils.verl_source import checkout, files
+from ansible.module_utils.verl_source import checkout
 from ansible.module_utils.verl_source.environment import normal
 from ansible.module_utils.verl_source.failure import BuildFailure
+from ansible.module_utils.verl_state import files
 
 # What the script installs at every release that has one, and more with its two switches.
 ALWAYS = ("torch", "vllm", "flash-attn", "tensordict", "transformers", "accelerate", "datasets", "peft", "ray",
@@ -59,7 +60,7 @@ def prepare(options, copy):
             "%s can't be read: %s" % (path, error.strerror),
             "choose a release that has it, or source_environment_method=git",
         ) from error
-    files.write_text(copy, re.sub(r"(?m)^(\s*)export MAX_JOBS=\d+", r"\1export MAX_JOBS=${MAX_JOBS:-1}", text))
+    files.write(copy, re.sub(r"(?m)^(\s*)export MAX_JOBS=\d+", r"\1export MAX_JOBS=${MAX_JOBS:-1}", text))
     return copy
 
 

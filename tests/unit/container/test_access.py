@@ -1,5 +1,6 @@
 """How modules get at what they fetch: the proxy by the environment only, a secret from a file of its owner's alone."""
 
+import json
 import os
 import stat
 import urllib.request
@@ -46,10 +47,8 @@ def test_check_mode_writes_nothing(keep, tmp_path):
 
 
 def test_another_token_is_told_by_the_stamp_of_the_first(keep, tmp_path):
-    from ansible.module_utils.verl_container import stamp
-
     keep("one")
-    stamps = {"huggingface_token": stamp.read(str(tmp_path / "state/token.json"))}
+    stamps = {"huggingface_token": json.loads((tmp_path / "state/token.json").read_text())}
     assert access.states([TOKEN], {TOKEN: "one"}, stamps) == {TOKEN: "kept"}
     assert access.states([TOKEN], {TOKEN: "two"}, stamps) == {TOKEN: "new"}
     assert access.states([TOKEN], {TOKEN: "one"}, {}) == {TOKEN: "new"}

@@ -1,6 +1,8 @@
 """daemon.json: nobody's keys are lost, what can't be read isn't touched, and what takes effect how."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -52,7 +54,13 @@ def test_ten_foreign_keys_are_kept(module, tmp_path):
     [
         ('{"runtimes": {"nvidia": {', "not valid JSON"),
         ('{"a": 1,}', "line 1"),
-        ("[1]", "needs an object"),
+        ("[1]", "needed is an object"),
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ('{"dns": ["10.0.0.1"], "dns": ["10.0.0.2"]}', "twice"),
+        ('{"runtimes": {"a": {}, "a": {}}}', "twice"),
+        ('{"mtu": NaN}', "NaN"),
+        ("[" * 100000, "not valid JSON"),
         ("\xff\xfe".encode("latin-1"), "can't be read"),
     ],
 )
@@ -67,11 +75,37 @@ def test_a_broken_file_is_refused_and_left_as_it_is(module, tmp_path, text, says
     assert [entry.name for entry in tmp_path.iterdir() if "daemon" in entry.name] == ["daemon.json"]
 
 
-def test_an_empty_file_counts_as_no_settings(module, tmp_path):
+def test_a_file_without_settings_says_so(module, tmp_path):
     path = tmp_path / "daemon.json"
-    path.write_text("\n")
+    path.write_text("{}\n")
+    path.chmod(0o640)
     assert module("verl_daemon_json", {"path": str(path), "settings": NVIDIA, "ask_daemon": False})["changed"]
     assert json.loads(path.read_text()) == NVIDIA
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("written", range(3), ids=["nothing", "the backup", "all but its name on the disk"])
+def test_a_full_disk_changes_nothing_and_is_named(module, tmp_path, monkeypatch, written):
+    path = tmp_path / "daemon.json"
+    path.write_text(json.dumps(FOREIGN))
+    calls = []
+
+    def fsync(_descriptor):
+        calls.append(1)
+        if len(calls) > (0, 2, 3)[written]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    answer = module("verl_daemon_json", {"path": str(path), "settings": NVIDIA, "ask_daemon": False})
+    if written < 2:
+        assert answer["failed"]
+        assert f"{path}" in answer["msg"]
+        assert "No space left on device. What was there is as it was" in answer["msg"]
+        assert answer["fix"].startswith(f"df -h {tmp_path}")
+        assert json.loads(path.read_text()) == FOREIGN
+    names = {entry.name for entry in tmp_path.iterdir()}
+    backups = {name for name in names if name.endswith("~")}
+    assert (len(backups), names - backups) == (min(written, 1), {"daemon.json"})
 
 
 def test_check_mode_writes_nothing_and_shows_the_difference(module, tmp_path):

@@ -87,7 +87,9 @@ def test_gpus_flag(monkeypatch, version, hooks, started, expected):
     ("content", "parsed", "error"),
     [
         ('{"live-restore": true}', {"live-restore": True}, None),
-        ("", {}, None),
+        ("", None, "it is empty"),
+        ('{"dns": [], "dns": []}', None, "twice"),
+        ('{"mtu": NaN}', None, "NaN"),
         ('{"runtimes": {', None, "not valid JSON"),
         ("[]", None, "it holds list"),
         ("\x00\x01", None, "not valid JSON"),

@@ -137,7 +137,7 @@ def may_edit(host: Host, step: str, what: str) -> Notes:
             "found": f"{path}: {host.docker.daemon_json_error}",
             "needed": "valid JSON, so that what others wrote there can be kept",
             "where": path,
-            "fix": f"Mend it (python3 -m json.tool {path}); it is not overwritten.",
+            "fix": f"Mend it (python3 -m json.tool {path}; without settings it holds {{}}); it is not overwritten.",
         }
         return Notes(errors=(error,))
     if not host.rights:

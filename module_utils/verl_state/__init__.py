@@ -1,0 +1,1 @@
+"""State on a host: small files, and who may write them."""
