@@ -5,9 +5,11 @@ In this very process: seven local modules for half a dozen small files cost a se
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import tempfile
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,33 +17,40 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the package lies beside the plugins
 
-def write(path: Path, content: str) -> None:
-    """Put a file in place in one go: whoever reads it sees the old or the new one."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(content)
-    os.chmod(name, 0o644)
-    os.replace(name, path)
+from verl_provision.module_utils import files
+from verl_provision.report import latest
 
 
 def point(link: Path, target: str) -> None:
     """Make a link, or move it, in one go."""
-    aside = link.with_name(f".{link.name}.{os.getpid()}")
-    aside.unlink(missing_ok=True)
-    aside.symlink_to(target)
-    os.replace(aside, link)
+    aside = link.with_name(f".{link.name}.new")
+    while True:
+        aside.unlink(missing_ok=True)  # a killed run's
+        with contextlib.suppress(FileExistsError, FileNotFoundError):  # another run's, which does the same
+            aside.symlink_to(target)
+            os.replace(aside, link)
+            return
 
 
-def write_all(directory: Path, run: str, documents: Mapping[str, Any], views: Mapping[str, Any]) -> Path:
-    """Write a run's directory; the documents are JSON, the views are text."""
+def as_json(document: Any) -> str:
+    """The document as JSON, which has no NaN and no infinity: text instead."""
+    try:
+        return json.dumps(document, indent=4, allow_nan=False)
+    except ValueError:
+        return json.dumps(json.loads(json.dumps(document), parse_constant=str), indent=4, allow_nan=False)
+
+
+def write_all(directory: Path, run: str, documents: Mapping[str, Any], views: Mapping[str, Any], keep: int = 0) -> Path:
+    """Write a run's directory; the documents are JSON, the views are text. Only the last `keep` runs stay; 0: all."""
     place = directory / run
-    place.mkdir(parents=True, exist_ok=True, mode=0o755)
-    for name, document in documents.items():
-        write(place / name, json.dumps(document, indent=4) + "\n")
-    for name, view in views.items():
-        write(place / name, str(view))
+    texts = {name: as_json(document) + "\n" for name, document in documents.items()}
+    for name, text in (texts | dict(views)).items():
+        files.write(str(place / name), str(text))
     point(directory / "latest", run)
+    for old in latest.outdated(directory, keep, run):
+        shutil.rmtree(old, ignore_errors=True)  # what can't be removed now is tried again by the next run
     return place
 
 
@@ -58,7 +67,7 @@ class ActionModule(ActionBase):
         # As a local module sees it: relative to the playbook.
         directory = Path(self._loader.get_basedir(), os.path.expanduser(os.path.expandvars(args["directory"])))
         try:
-            place = write_all(directory, str(args["run"]), args["documents"], args["views"])
+            place = write_all(directory, str(args["run"]), args["documents"], args["views"], int(args.get("keep") or 0))
         except OSError as error:
             raise AnsibleActionFail(
                 f"the report can't be written below {directory}: {error.strerror} ({error.filename}). "

@@ -27,6 +27,10 @@ options:
     description: Files to write as text, by their names.
     type: dict
     required: true
+  keep:
+    description: How many runs stay, V(0) all. Older ones are removed, but none that a link in O(directory) points to.
+    type: int
+    default: 0
 extends_documentation_fragment: [verl_attributes]
 attributes:
   check_mode:

@@ -1,4 +1,4 @@
-"""What hosts run, importable on the controller too: one registry client, not two."""
+"""What hosts run, importable on the controller too: one registry client, one writer of files."""
 
 import ansible.module_utils
 
@@ -9,5 +9,6 @@ if str(HERE) not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(str(HERE))
 
 from ansible.module_utils.verl_container import preflight, registry, web  # noqa: E402
+from ansible.module_utils.verl_state import files  # noqa: E402
 
-__all__ = ["preflight", "registry", "web"]
+__all__ = ["files", "preflight", "registry", "web"]

@@ -1,6 +1,5 @@
 """Write digests and measured sizes into images.yml, and leave every other byte as it is."""
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import yaml
 
 from verl_provision.catalog.errors import CatalogError, Fault
 from verl_provision.catalog.yaml_file import Loader
+from verl_provision.module_utils import files
 
 START = re.compile(r"^  - id: (\S+)\s*$")
 DIGEST = re.compile(r"^(    digest: )(\S+)(.*)$")
@@ -22,10 +22,7 @@ def write(path: Path, found: dict[str, tuple[str, float | None]]) -> list[str]:
     _only_these(path, before, after, found)
     if after == before:
         return []
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(after)
-    new.chmod(path.stat().st_mode & 0o777)
-    os.replace(new, path)
+    files.write(str(path), after, like=str(path))
     old = {image["id"]: image for image in _parsed(before)["images"]}
     return [image["id"] for image in _parsed(after)["images"] if image != old[image["id"]]]
 

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import secrets
 import shlex
 import signal
 import sys
@@ -17,6 +18,7 @@ from rich.console import Console
 from verl_provision.boundary.text import visible
 from verl_provision.cli.board import Board
 from verl_provision.cli.progress import Run
+from verl_provision.module_utils import files
 from verl_provision.paths import EXAMPLE, INVENTORY, ROOT, reports
 from verl_provision.report import latest, text
 
@@ -94,9 +96,9 @@ def run(arguments: argparse.Namespace) -> int:
     playbook = PLAYBOOKS[arguments.command][0]
     watched = arguments.command == "up" and not arguments.raw and not arguments.diff
     what = (playbook, str(inventory), arguments.limit, extra, " ".join(flags))
-    before = latest.runs(reports())
+    name = time.strftime("%Y%m%dT%H%M%SZ-", time.gmtime()) + secrets.token_hex(3)
     with Stop() as stop:
-        result = watch(stop, *what) if watched else execute(*what, cancel_callback=stop.asked_twice)
+        result = watch(stop, name, *what) if watched else execute(*what, name=name, cancel_callback=stop.asked_twice)
     if stop.asked:
         again = shlex.join(["verl-provision", *sys.argv[1:]])
         print(f"{STOPPED[arguments.command]} To resume: {again}", file=sys.stderr)
@@ -105,14 +107,15 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if drift and result.rc == 2:
         return 2
-    reported = latest.runs(reports()) != before  # an error after the report is about a host
+    folder = Path(extra.get("run_report_directory", reports()))
+    reported = (folder / name / "report.json").is_file()  # an error after the report is about a host
     return bad_usage if result.rc in USAGE_ERRORS and not reported else 1
 
 
 def execute(
-    playbook: str, inventory: str, limit: str | None, extra: dict[str, str], flags: str = "", **how: Any
+    playbook: str, inventory: str, limit: str | None, extra: dict[str, str], flags: str = "", name: str = "", **how: Any
 ) -> ansible_runner.Runner:
-    """Run a playbook of this repository; `how` goes to ansible-runner."""
+    """Run a playbook of this repository; `name` is the run's id, `how` goes to ansible-runner."""
     scripts = Path(sys.executable).parent  # this environment's ansible-playbook, whatever PATH says
     with tempfile.TemporaryDirectory(prefix="verl-provision-") as private:
         result = ansible_runner.run(
@@ -128,6 +131,7 @@ def execute(
                 "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "callback_plugins"),  # ansible-runner's own come beside them
                 "ANSIBLE_NOCOLOR": "" if sys.stdout.isatty() else "1",
                 "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+                "VERL_RUN_ID": name,
             },
             **how,
         )
@@ -136,12 +140,11 @@ def execute(
 
 
 def watch(
-    stop: "Stop", playbook: str, inventory: str, limit: str | None, extra: dict[str, str], flags: str
+    stop: "Stop", name: str, playbook: str, inventory: str, limit: str | None, extra: dict[str, str], flags: str
 ) -> ansible_runner.Runner:
     """Run a playbook with the board where there is a terminal, with plain lines where there is none."""
     state = Run(time.monotonic())
     folder = Path(extra.get("run_report_directory", reports()))
-    before = set(latest.runs(folder))
     console = Console()
     with Board(console, time.monotonic) if console.is_terminal else contextlib.nullcontext() as board:
         if board:
@@ -159,16 +162,16 @@ def watch(
             limit,
             extra,
             flags,
+            name,
             quiet=True,
             event_handler=handle,
             cancel_callback=stop.asked_twice,
         )
         state.finish()
-    new = sorted(set(latest.runs(folder)) - before)
-    report = latest.read(folder, new[-1]) if new else None
+    report = latest.read(folder, name)
     if report:
-        (folder / new[-1] / "ansible.log").write_text(result.said, encoding="utf-8")
-        print("\n".join(text.report_lines(report, os.path.relpath(folder / new[-1] / "report.html"))))
+        files.write(str(folder / name / "ansible.log"), result.said)
+        print("\n".join(text.report_lines(report, os.path.relpath(folder / name / "report.html"))))
     elif not stop.asked:
         print(visible(result.said))  # it ended before there was anything to report: Ansible says why
     return result

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from verl_provision import paths
+from verl_provision.boundary.text import visible
 from verl_provision.report import html, latest, markdown, text
 
 
@@ -32,10 +33,14 @@ def run(arguments: argparse.Namespace) -> int:
     kept = latest.runs(folder)
     if arguments.list:
         for name in kept:
-            print(line(name, latest.read(folder, name)))
+            print(line(name, latest.read(folder, name), latest.foreign(folder, name)))
         return 0
     name = arguments.run_id or newest(folder, kept)
     report = latest.read(folder, name) if name and "/" not in name else None
+    if report is None and name and "/" not in name and (why := latest.foreign(folder, name)):
+        print(visible(f"verl-provision report: run {name} has {why}. Read it with the verl-provision that wrote it, or "
+                      f"a newer one: {folder / name / FILES[arguments.format]}"), file=sys.stderr)  # fmt: skip
+        return 2
     if report is None:
         found = f"no run {name} in {folder}" if arguments.run_id else f"no report in {folder}"
         fix = "verl-provision report --list shows what there is" if kept else "verl-provision plan makes the first"
@@ -71,10 +76,10 @@ def shown(report: dict[str, Any], form: str, folder: Path) -> str:
     return {"md": markdown, "html": html}[form].render(report, latest.before(folder, report))
 
 
-def line(name: str, report: dict[str, Any] | None) -> str:
+def line(name: str, report: dict[str, Any] | None, foreign: str = "") -> str:
     """A run in one line."""
     if report is None:
-        return f"{name}  can't be read"
+        return visible(f"{name}  {foreign or 'cannot be read'}")
     states = [host["state"] for host in report["hosts"].values()]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "no hosts"
     return f"{name}  {'well' if report['ok'] else 'not well':8}  {report['run']['mode']:6}  {counted}"

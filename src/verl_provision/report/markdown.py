@@ -9,6 +9,7 @@ from verl_provision.report.view import duration, names, view
 LIMIT = 60_000
 ROWS = 50  # hosts with a row of their own
 MARK = {"verified": "✅", "planned": "📝", "refused": "⛔", "failed": "❌", "unreachable": "🔌", "deferred": "⏸️"}
+ADDRESS = re.compile(r"((?:[a-z][a-z0-9+.-]*:/|mailto:|xmpp:|www\.)[^\s<>]+)", re.IGNORECASE)
 VERDICT = {True: "ok", False: "**failed**", None: "skipped"}
 
 
@@ -93,9 +94,20 @@ def _shared(entry: dict[str, Any]) -> str:
 
 
 def words(value: Any, limit: int = 1000) -> str:
-    """A value as one line of plain text: no Markdown, no HTML, no mention of anybody comes out of it."""
+    """A value as one line of plain text: no Markdown, no HTML, no link, no mention of anybody comes out of it."""
     text = one_line(value or "")
     text = text if len(text) <= limit else text[: limit - 1] + "…"
+    parts = ADDRESS.split(text)
+    return "".join(code(part) if at % 2 else plain(part) for at, part in enumerate(parts))
+
+
+def plain(text: str) -> str:
+    """Text that GitHub shows as it is: what it would make a mention or a reference to an issue is broken up."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*_\[\]|#~!])", r"\\\1", text)
-    return text.replace("@", "@\u200b")
+    return re.sub(r"([@#]|\bGH-)(?=\w)", "\\1\u200b", text, flags=re.IGNORECASE)
+
+
+def code(address: str) -> str:
+    """An address as code: it can be copied, and nobody is led to where a host wants them."""
+    return "`" + address.replace("`", "'").replace("|", r"\|") + "`"

@@ -53,3 +53,19 @@ def test_no_such_run_is_2(kept, capsys, run):
     assert main(["report", "--directory", str(kept), "--run", run]) == 2
     assert "--list shows what there is" in capsys.readouterr().err
     assert main(["report", "--directory", str(kept / "nothing")]) == 2
+
+
+def test_a_report_of_a_newer_version_is_named_as_one(kept, capsys):
+    path = kept / "20261124T100000Z/report.json"
+    newer = json.loads(path.read_text()) | {"schema_version": 2, "run": {"version": "9.1.0\u202e"}}
+    path.write_text(json.dumps(newer))
+    for arguments in ([], ["--run", "20261124T100000Z"], ["--format", "md"], ["--path"]):
+        assert main(["report", "--directory", str(kept), *arguments]) == 2
+        said = capsys.readouterr().err
+        assert "run 20261124T100000Z has report schema 2 of verl-provision 9.1.0\\u202e" in said
+        assert "this version reads schema 1" in said
+    assert main(["report", "--directory", str(kept), "--list"]) == 0
+    assert "report schema 2" in capsys.readouterr().out
+    path.write_text("{")
+    assert main(["report", "--directory", str(kept), "--list"]) == 0
+    assert "cannot be read" in capsys.readouterr().out

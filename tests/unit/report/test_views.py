@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -188,3 +189,36 @@ def test_the_run_before_is_the_newest_with_a_host_in_common(tmp_path, small):
     (tmp_path / "20261124T094000Z/report.json").write_text("{")
     assert latest.before(tmp_path, small)["run"]["id"] == "20261124T090000Z"
     assert latest.runs(tmp_path)[-1] == "20261124T110000Z"
+
+
+LEADS = [
+    "https://evil.example/login?x=1|2",
+    "http://evil.example/`a`(b)",
+    "www.evil.example/login",
+    "ftp://evil.example",
+    "<https://evil.example>",
+    "mailto:me@evil.example",
+    "me@evil.example",
+    "org/repo#12",
+    "GH-12",
+    "\u202egpj.evil.example\u2066",
+    "x\\https://evil.example/\\",
+]
+
+
+@pytest.mark.parametrize("lead", LEADS)
+def test_nothing_in_a_comment_leads_anywhere(small, lead):
+    report = copy.deepcopy(small)
+    name = next(name for name, host in report["hosts"].items() if host["plan"]["ok"])
+    report["hosts"][name] |= {
+        "state": "failed",
+        "reason": lead,
+        "failure": {"step": lead, "task": lead, "message": lead},
+    }
+    text = markdown.render(report, small)
+    rest = re.sub(r"`[^`\n]*`", "", text)
+    assert text.count("`") % 2 == 0
+    assert not re.search(r"://|www\.|mailto:|[@#]\w|GH-\d|[\u202a-\u202e\u2066-\u2069]", rest), rest
+    for line in text.splitlines():
+        if line.startswith("|"):
+            assert len(re.findall(r"(?<!\\)\|", line)) in (4, 7), line
