@@ -69,6 +69,13 @@ def test_what_a_real_container_has_after_our_installation_and_a_start_with_gpus_
     assert layer.users(layer.changed(said), ["/workspace/verl"]) == []
 
 
+@pytest.mark.parametrize(("name", "work"), [("untouched", ["/etc"]), ("used", ["/etc", "/opt/new", "/root/notes.txt"])])
+def test_what_real_podman_says_of_a_container_with_mounts(name, work):
+    """Of Podman 4.3, with an image without /etc; folders of their own are left out later, by asking what they are."""
+    said = (RECORDED / f"podman-4.3/diff-{name}.txt").read_text()
+    assert layer.users(layer.changed(said), MOUNTS) == work
+
+
 def test_folders_of_changed_paths_and_deletions_are_nothing_of_their_own():
     said = "C /root\nA /root/a\nA /root/a/b\nD /opt/gone\nC /etc\nC /etc/hosts\nnonsense\n"
     assert layer.changed(said) == ["/root/a/b", "/etc/hosts"]
