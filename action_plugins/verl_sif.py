@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the pack
 
 from ansible.utils.display import Display
 
-from verl_provision.actions import OurAction
+from verl_provision.actions import OurAction, turns
 
 display = Display()
 
@@ -23,16 +23,21 @@ class ActionModule(OurAction):
         every = int(args.pop("wait_seconds", 10))
         if self._task.check_mode:
             return self._execute_module(module_args=args, task_vars=task_vars)
-        self._task.async_val = (int(args.get("attempts", 5)) + 1) * int(args.get("timeout", 7200))
+        limit = self._task.async_val = (int(args.get("attempts", 5)) + 1) * int(args.get("timeout", 7200))
         job = self._execute_module(module_args=args, task_vars=task_vars, wrap_async=True)
         self._task.async_val = 0
-        while job.get("ansible_job_id") and not job.get("finished") and not job.get("failed"):
+        for _turn in turns(limit + 60):  # the job ends itself at its limit
+            if not job.get("ansible_job_id") or job.get("finished") or job.get("failed"):
+                break
             asked = {"file": args["file"], "name": args["name"], "phase": "look", "wait_seconds": every}
             seen = self._execute_module(module_args=asked, task_vars=task_vars)
             if seen.get("pulling") and seen.get("progress"):
                 host = task_vars.get("inventory_hostname", "host")
                 display.display(f"{host}: {args['name']}: {seen['progress']}", color="bright blue")
             job = self._status(job["ansible_job_id"], "status", task_vars)
+        else:
+            fix = "run again: what was pulled is kept (a longer wait: container_image_timeout)"
+            return {"failed": True, "msg": f"{args['name']} is still being pulled after {limit} s.", "fix": fix}
         if job.get("ansible_job_id"):
             self._status(job["ansible_job_id"], "cleanup", task_vars)
         return self.handed_on(job)

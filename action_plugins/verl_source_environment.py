@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # the pack
 
 from ansible.utils.display import Display
 
-from verl_provision.actions import OurAction
+from verl_provision.actions import OurAction, turns
 
 
 class ActionModule(OurAction):
@@ -30,24 +30,30 @@ class ActionModule(OurAction):
         if self._task.check_mode or self._task.args.get("action", "build") != "build":
             return self._execute_module(task_vars=self._vars)
         interval = self._progress_interval()
-        deadline = time.monotonic() + int(self._task.args.get("lock_timeout", 1800))
-        while True:
+        limit = int(self._task.args.get("lock_timeout", 1800))
+        deadline = time.monotonic() + limit
+        for _turn in turns(limit):
             begun = self._act(action="start")
             if begun.get("failed") or begun.get("finished") or "busy" not in begun:
                 break
-            if time.monotonic() >= deadline:
-                # The module's own refusal names the holder.
-                return self._act(action="build", lock_timeout=0)
             self._say(f"waits for another run's build ({begun['busy']})")
             turn = max(1, min(interval, int(deadline - time.monotonic())))
             self._act(action="wait", wait_seconds=turn)
+        else:
+            return self._act(action="build", lock_timeout=0)  # the module's own refusal names the holder
         if begun.get("failed") or begun.get("finished") or not begun.get("build_id"):
             return begun
-        while True:
+        limit = int(self._task.args.get("timeout", 7200))
+        for _turn in turns(limit + 120):  # the build ends itself at its limit
             seen = self._act(action="wait", build_id=begun["build_id"], wait_seconds=interval)
             if seen.get("failed") or seen.get("finished") or "progress" not in seen:
                 return seen
             self._say(progress_line(seen["progress"]))
+        return {
+            "failed": True,
+            "msg": f"this host says that it is still building after {limit} s.",
+            "fix": "run again: it goes on where it stopped (a longer limit: source_environment_timeout)",
+        }
 
     def _act(self, **changes):
         return self._execute_module(module_args=dict(self._task.args, **changes), task_vars=self._vars)

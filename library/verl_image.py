@@ -55,6 +55,11 @@ options:
     description: The first pause between tries in seconds. It doubles each time and varies by half at random.
     type: int
     default: 10
+  timeout:
+    description: Seconds to wait for the pull, all tries together. It goes on afterwards, and the next run joins it.
+    type: int
+    default: 43200
+    version_added: "0.2.0"
   job_dir:
     description: Where the job file of a running pull lies. Where it's empty, C(/run/verl-provision) for
       root and C(~/.cache/verl-provision) for others.
@@ -326,6 +331,7 @@ def main():
             "spare_gb": {"type": "float", "default": 2},
             "attempts": {"type": "int", "default": 5},
             "delay": {"type": "int", "default": 10},
+            "timeout": {"type": "int", "default": 43200},
             "registry_logins": logins.ARGUMENT,
             "proxy": proxy.ARGUMENT,
             "job_dir": {"type": "path"},
@@ -349,7 +355,7 @@ def main():
                 image.check_disk()
                 module.exit_json(changed=True, pulling=False, diff=diff(image, False))
             image.begin()
-        job = image.wait({"all": 86400, "begin": 0, "wait": module.params["wait_seconds"]}[phase])
+        job = image.wait({"all": module.params["timeout"], "begin": 0, "wait": module.params["wait_seconds"]}[phase])
         if phase == "begin" or (job and job.get("alive") and job.get("state") in ("pulling", "waiting")):
             module.exit_json(changed=True, pulling=True, progress=pull.line(job or {}), job=job)
         image.result(

@@ -5,6 +5,8 @@ hands on what the host says.
 """
 
 import json
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
@@ -54,6 +56,17 @@ class OurAction(ActionBase):
         # Ansible's own wrapper for a module in the background says so, and the host may keep its own folder.
         its_own = "_ansible_suppress_tmpdir_delete"
         return kept | ({its_own: True} if isinstance(answer, dict) and answer.get(its_own) else {})
+
+
+def turns(limit: float, pause: float = 1) -> Iterator[None]:
+    """Yield each time that a host at work may be asked again, until `limit` seconds have passed.
+
+    The host waits before it answers; one that doesn't is not asked without a pause.
+    """
+    end = time.monotonic() + limit
+    while (asked := time.monotonic()) < end:
+        yield
+        time.sleep(max(0.0, asked + pause - time.monotonic()))
 
 
 def unanswered(done: dict[str, Any], who: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Machine:
         (root / "storage.conf").write_text(
             f'[storage]\ndriver = "overlay"\ngraphroot = "{root}/store"\nrunroot = "{root}/run"\n'
         )
-        # A machine whose own limits can't be raised, or with both versions of cgroups, is a machine for tests all the same.
+        # Works also where the machine's limits can't be raised, and where it has both versions of cgroups.
         limits = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
         least = {name: min(1024, *resource.getrlimit(limit)) for name, limit in limits.items()}
         ulimits = json.dumps([f"{name}={count}:{count}" for name, count in least.items()])
