@@ -11,7 +11,7 @@ description:
   - V(ready) does the same, then asks Ray itself, inside its container, until every node of O(nodes) is alive and has
     its GPUs.
   - V(leave) has Ray drain this node, which it refuses while something runs there, then ends and removes the container,
-    or the unit of a source environment.
+    or the unit of a source environment. A container that holds files outside its mounts is kept under another name.
   - Nothing is waited for longer than O(timeout). What is missing then is named by node and port.
 options:
   action:
@@ -53,6 +53,16 @@ options:
     type: list
     elements: dict
     default: []
+  known_id:
+    description: The id of the container that a run made. V(leave) refuses another one without this toolkit's label.
+    type: str
+    default: ''
+    version_added: "0.2.0"
+  discard_kept:
+    description: Whether V(leave) removes the container whatever is in it, and one that was kept for its files.
+    type: bool
+    default: false
+    version_added: "0.2.0"
   disruption_allowed:
     description: Whether a node on which something runs may leave.
     type: bool
@@ -101,7 +111,7 @@ import socket
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.verl_container import cli, idle, unit
+from ansible.module_utils.verl_container import cli, idle, layer, spec, unit
 
 PAUSE = 1.0
 CONNECT = 3.0  # seconds for one connection
@@ -263,15 +273,52 @@ class Cluster:
                 ours.remove()
             return there
         found = self.engine.inspect("container", name)
+        kept = self.kept()
+        if self.want["discard_kept"] and not self.module.check_mode:
+            for each in kept:
+                self.engine.must("rm", "-f", each)
         if found is None:
-            return False
+            return bool(kept and self.want["discard_kept"])
+        labels = (found.get("Config") or {}).get("Labels") or {}
+        if spec.HOME_LABEL not in labels and found["Id"] != self.want["known_id"]:
+            raise cli.CliError(
+                "a container named {0} is there that this toolkit did not make; it was left alone.".format(name),
+                fix="{0} rename {1} {1}-own".format(self.engine.name, name),
+            )
+        work = [] if self.want["discard_kept"] else layer.Layer(self.engine, found).work()
+        if work and kept:
+            raise cli.CliError(
+                "{0} holds {1} file(s) outside its mounts (as {2}), and {3}, which was kept for such files, is still "
+                "there; both were left as they are.".format(name, len(work), layer.shown(work), kept[0]),
+                fix="copy what you need from {0} ({1} diff {0}), then run again with "
+                "verl_discard_container_changes=true, which removes both".format(kept[0], self.engine.name),
+            )
         if self.module.check_mode:
             return True
         if (found.get("State") or {}).get("Running"):
             self.drain()
         self.engine.must("stop", "-t", "30", name, timeout=120)
-        self.engine.must("rm", "-f", name)
+        if not work:
+            self.engine.must("rm", "-f", name)
+            return True
+        aside = self.aside(found["Id"])
+        self.engine.run("update", "--restart=no", name)  # Podman before 5.2 can't
+        self.engine.must("rename", name, aside)
+        self.module.warn(
+            "{0} is kept for {1} file(s) that were changed in it outside its mounts (as {2}). {3} diff {0} lists them, "
+            "{3} rm {0} removes it.".format(aside, len(work), layer.shown(work), self.engine.name)
+        )
         return True
+
+    def kept(self):
+        """Return the names of containers that were replaced, or taken off, and kept for the files in them."""
+        listed = self.engine.must("ps", "-a", "--no-trunc", "--format", "{{.ID}}\t{{.Names}}")
+        found = [line.partition("\t") for line in listed.splitlines()]
+        return [name for ident, _tab, name in found if name == self.aside(ident)]
+
+    def aside(self, container_id):
+        """The name of a container that is kept."""
+        return "{0}-before-{1}".format(self.want["container"], container_id[:12])
 
     def drain(self):
         """Have Ray take nothing new onto this node; it says no where something runs."""
@@ -312,6 +359,8 @@ def main():
             "address": {"type": "str", "default": ""},
             "targets": dicts,
             "nodes": dicts,
+            "known_id": {"type": "str", "default": ""},
+            "discard_kept": {"type": "bool", "default": False},
             "disruption_allowed": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 300},
         },

@@ -52,10 +52,9 @@ def foreign(host: Host, args: dict[str, Any], command: str) -> Notes:
     )
 
 
-def to_discard(host: Host, request: Request) -> str:
-    """Which kept container this run is told to remove, as a reason; Ray's are its own role's."""
-    name = f"{request.container}-before-"
-    kept = [one.name for one in host.kept if one.engine == host.engine and one.name.startswith(name)]
+def to_discard(host: Host, request: Request, name: str) -> str:
+    """Which kept container of that name this run is told to remove, as a reason."""
+    kept = [one.name for one in host.kept if one.engine == host.engine and one.name.startswith(f"{name}-before-")]
     if not (request.discard_changes and kept):
         return ""
     return f"{kept[0]} is still there, and verl_discard_container_changes is set"

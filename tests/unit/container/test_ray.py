@@ -67,12 +67,18 @@ def test_check_mode_waits_for_nobody(module):
     assert module("verl_ray", args, check=True)["changed"] is False
 
 
-def leaving(fake, processes):
+OURS = {"verl-provision.home": "/home/ops/verl/home/verl"}
+
+
+def leaving(fake, processes, changes="", containers="", labels=OURS):
     docker = fake("docker")
-    docker.says(["container", "inspect"], out=[{"Id": ID, "State": {"Running": True}}])
+    inspected = {"Id": ID, "State": {"Running": True}, "Config": {"Labels": labels}}
+    docker.says(["container", "inspect"], out=[inspected])
+    docker.says(["diff"], out=changes)
+    docker.says(["ps"], out=containers)
     docker.says(["top"], out=processes)
     docker.says(["exec", "verl-ray", "python3"], out=said({"127.0.0.2": 8}))
-    for argv in (["exec", "verl-ray", "ray"], ["stop"], ["rm"]):
+    for argv in (["exec", "verl-ray", "ray"], ["stop"], ["rm"], ["rename"], ["update"]):
         docker.says(argv)
     return docker
 
@@ -93,6 +99,41 @@ def test_a_node_on_which_an_actor_runs_stays(module, fake):
     assert "ray::Trainer.step" in answer["msg"]
     assert not docker.called("stop")
     assert not docker.called("exec", "verl-ray", "ray")
+
+
+LEAVE = {"action": "leave", "gcs": "127.0.0.1:6379", "address": "127.0.0.2"}
+NOTES = "C /root\nA /root/notes.txt\nA /tmp/ray/x\n"
+KEPT = f"{'e' * 64}\tverl-ray-before-{'e' * 12}\n"
+
+
+def test_a_container_that_somebody_has_files_in_is_kept_when_its_node_leaves(module, fake):
+    docker = leaving(fake, IDLE, NOTES)
+    assert module("verl_ray", LEAVE)["changed"]
+    assert docker.called("rename", "verl-ray", f"verl-ray-before-{ID[:12]}")
+    assert docker.called("update", "--restart=no")
+    assert not docker.called("rm")
+
+
+def test_a_second_one_with_files_is_left_as_it_is(module, fake):
+    docker = leaving(fake, IDLE, NOTES, KEPT)
+    answer = module("verl_ray", LEAVE)
+    assert "/root/notes.txt" in answer["msg"] and "verl_discard_container_changes" in answer["fix"]
+    assert not (docker.called("stop") or docker.called("rm") or docker.called("rename"))
+
+
+def test_what_was_kept_goes_where_that_is_asked(module, fake):
+    docker = leaving(fake, IDLE, NOTES, KEPT)
+    assert module("verl_ray", {**LEAVE, "discard_kept": True}, check=True)["changed"]
+    assert not docker.called("rm")
+    assert module("verl_ray", {**LEAVE, "discard_kept": True})["changed"]
+    assert [call[-1] for call in docker.called("rm")] == [f"verl-ray-before-{'e' * 12}", "verl-ray"]
+
+
+def test_somebodys_own_container_of_that_name_is_refused(module, fake):
+    docker = leaving(fake, IDLE, labels={})
+    assert "docker rename verl-ray verl-ray-own" in module("verl_ray", LEAVE)["fix"]
+    assert not (docker.called("stop") or docker.called("rm") or docker.called("rename"))
+    assert module("verl_ray", {**LEAVE, "known_id": ID})["changed"]  # of 0.1.0, which gave it no label
 
 
 # ---- the unit of a source environment

@@ -240,6 +240,23 @@ def test_a_node_leaves_once_it_is_idle(healthy):
     assert busy["deferred"][0]["action"] == "drain"
 
 
+def test_a_kept_container_of_rays_goes_where_that_is_asked(healthy):
+    machines = copy.deepcopy(healthy)
+    kept = {"engine": "docker", "name": f"verl-ray-before-{'d' * 12}", "id": "d" * 64}
+    machines["gpu-2"]["kept_containers"] = [kept]
+    assert set(steps(fleet_of(machines)).values()) == {None}
+    asked = {"gpu-2": {"verl_discard_container_changes": True}}
+    planned = fleet_of(machines, requests=asked)["hosts"]["gpu-2"]["steps"]
+    assert list(planned) == ["ray_cluster"]
+    assert kept["name"] in planned["ray_cluster"]["reason"]
+    assert planned["ray_cluster"]["disruption"] == "none"
+    assert planned["ray_cluster"]["args"]["discard_kept"] is True
+    gone = {"gpu-2": machines["gpu-2"] | {"ray": {}, "stamps": {**machines["gpu-2"]["stamps"], "ray_cluster": {}}}}
+    group = {"head": "gpu-1", "members": ["gpu-1"], "leaving": ["gpu-2"]}
+    assert steps(fleet_of(gone, group))["gpu-2"] is None
+    assert steps(fleet_of(gone, group, asked))["gpu-2"]["args"]["state"] == "absent"
+
+
 def test_rays_own_container_is_nobody_elses(healthy):
     machines = copy.deepcopy(healthy)
     machines["gpu-1"]["engines"]["docker"]["running"] = [{"id": "e" * 12, "name": "verl-ray", "image": "verl"}]

@@ -9,6 +9,7 @@ from verl_provision import addresses as ip
 from verl_provision import versions
 from verl_provision.decide.junk import mapping, text, whole
 from verl_provision.facts import Host
+from verl_provision.plan.container_files import to_discard
 from verl_provision.plan.keys import FILES, step_key
 from verl_provision.plan.steps.huggingface_token import token_path
 from verl_provision.plan.steps.step import Context, Item, Notes, Step, defer, warn
@@ -76,6 +77,8 @@ def join(host: Host, request: Request, decision: Decision, context: Context) -> 
     elif state.get("key") != step.config_hash:
         reason = "the cluster has other members than before"
     else:
+        reason = to_discard(host, request, request.ray_container)
+    if not reason:
         return step
     if changed and there and place.busy and not request.disrupt:
         because = f"{reason}; a Ray job or actor runs on {', '.join(place.busy[:5])}"
@@ -86,7 +89,8 @@ def join(host: Host, request: Request, decision: Decision, context: Context) -> 
 def leave(host: Host, request: Request, decision: Decision, context: Context) -> Step | None:
     """Plan the step of a host that is no longer to be a node."""
     state = state_file(host)
-    if not state and not host.ray_container and not host.ray_up and not host.ray_unit:
+    discard = to_discard(host, request, request.ray_container)
+    if not (state or host.ray_container or host.ray_up or host.ray_unit or discard):
         return None
     args = context.args(
         NAME,
@@ -100,6 +104,7 @@ def leave(host: Host, request: Request, decision: Decision, context: Context) ->
         firewall=host.rights,
         become=context.become,
         root_become=host.rights and not host.root,
+        discard_kept=request.discard_changes,
         disruption_allowed=request.disrupt,
     )
     step = Step(args, step_key(NAME, args))
@@ -147,6 +152,7 @@ def arguments(
         become=context.become,
         root_become=host.rights and not host.root,
         linger=source and not mapping(host.user_service).get("linger"),
+        discard_kept=request.discard_changes,
         disruption_allowed=request.disrupt,
     )
     outside = mapping(container.get("env"))

@@ -121,4 +121,4 @@ def container_reason(host: Host, request: Request, config_hash: str) -> str:
         return f"the container {name} is another one than the last run left"
     if not container.running:
         return f"the container {name} is not running"
-    return container_files.to_discard(host, request)
+    return container_files.to_discard(host, request, name)
