@@ -72,7 +72,7 @@ def kept_warning(kept: Kept, command: str) -> dict[str, str]:
         "message": f"{kept.name} is kept for what was changed in it outside its mounts ({held})",
         "fix": f"List it: {command} diff {kept.name}. Bring a file back: {fetch} | {command} cp - "
         f"{kept.name.partition('-before-')[0]}:{shlex.quote(posixpath.dirname(path))}. When you have all you need, "
-        "verl_discard_container_changes=true removes it.",
+        f"verl_discard_container_changes=true removes it, or {command} rm {kept.name}.",
     }
 
 
