@@ -1,6 +1,7 @@
 """The plan of a host and of a fleet: plain data (catalog/schema/plan.json). Pure; never raises."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from verl_provision import facts as hosts
@@ -9,6 +10,7 @@ from verl_provision.catalog import model
 from verl_provision.catalog.model import Catalog
 from verl_provision.decide.junk import items, mapping
 from verl_provision.facts import Host
+from verl_provision.plan import standing
 from verl_provision.plan import steps as stepping
 from verl_provision.plan.steps import Planned
 from verl_provision.plan.steps.container_image import pull_reference
@@ -98,6 +100,9 @@ def _plan_or_raise(
         return _assemble(decision, decision.id, None, None), decision, None
     host = hosts.read(facts, known)
     decision, name = _remembered(host, request, known, memory)
+    if decision.ok:
+        again = partial(_remembered, host, known=known, memory=memory)
+        request, decision, name = standing.keep(host, request, decision, name, again)
     if not decision.ok:
         return _assemble(decision, name, request, None), decision, None
     settings, secrets = mapping(given.get("settings")), mapping(given.get("secrets"))
