@@ -96,7 +96,8 @@ def keep(module, ours):
     )
     before = ours.text()
     active = before is not None and ours.active()
-    work = idle.ray_work() if before not in (None, text) and active else []
+    as_written = before == text and not ours.begun()
+    work = idle.ray_work() if before is not None and not as_written and active else []
     if work and not want["disruption_allowed"]:
         deferred = {
             "step": "ray_cluster",
@@ -106,7 +107,7 @@ def keep(module, ours):
             "fix": "run again when the job has ended, or set verl_allow_disruption=true",
         }
         return [], deferred, before, before
-    actions = ["written"] if before != text else []
+    actions = [] if as_written else ["written"]
     actions += [] if ours.enabled() else ["enabled"]
     actions += (["restarted"] if actions[:1] == ["written"] else []) if active else ["started"]
     if module.check_mode or not actions:
@@ -124,6 +125,7 @@ def keep(module, ours):
         ours.must("enable", ours.name)
     if actions[-1] in ("started", "restarted"):
         ours.must("restart" if active else "start", ours.name, timeout=120)
+    ours.applied()
     return actions, None, before, text
 
 

@@ -55,6 +55,7 @@ class Unit:
         self.name = name + ".service"
         self.folder = os.path.expanduser("~/.config/systemd/user")
         self.path = os.path.join(self.folder, self.name)
+        self.note = os.path.join(self.folder, ".{0}.begun".format(self.name))
 
     def systemctl(self, *argv, **kwargs):
         """Run `systemctl --user ARGV...`; returns (rc, stdout, stderr)."""
@@ -96,8 +97,17 @@ class Unit:
             return None
 
     def write(self, text):
-        """Write the file in one step; it holds no secret."""
+        """Write the file; it holds no secret. Until `applied`, systemd may run the old one."""
+        files.write(self.note, "")
         files.write(self.path, text)
+
+    def begun(self):
+        """Return whether a run was killed between writing the file and having systemd run it."""
+        return os.path.exists(self.note)
+
+    def applied(self):
+        """Note that what runs is what the file says."""
+        files.remove(self.note)
 
     def active(self):
         """Return whether it runs, or is about to be started again."""
@@ -111,4 +121,5 @@ class Unit:
         """End it and take it away."""
         self.must("disable", "--now", self.name, timeout=120)
         os.remove(self.path)
+        files.remove(self.note)
         self.must("daemon-reload")

@@ -18,6 +18,7 @@ import zipfile
 from ansible.module_utils.urls import open_url
 from ansible.module_utils.verl_source import interpreter
 from ansible.module_utils.verl_source.failure import BuildFailure
+from ansible.module_utils.verl_state import files
 
 ON_HOST = ("uv", "micromamba", "mamba", "conda")  # in the order in which `auto` takes them
 PLACES = ("~/.local/bin", "~/miniforge3/bin", "~/miniconda3/bin", "/opt/conda/bin")
@@ -186,7 +187,7 @@ def fetch(url, target, timeout=60):
 def unpack(archive, member, target):
     """Put the program where it belongs, all at once."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    scratch = "%s.%d.new" % (target, os.getpid())
+    scratch = "%s.new" % target  # of one name: the lock lets one build run, and what a killed one left is used again
     try:
         if not member:
             shutil.copyfile(archive, scratch)
@@ -201,7 +202,7 @@ def unpack(archive, member, target):
     except (KeyError, tarfile.TarError, zipfile.BadZipFile) as error:
         raise BuildFailure("%s holds no %s: %s" % (os.path.basename(archive), member, error), "report it") from error
     os.chmod(scratch, 0o755)
-    os.replace(scratch, target)
+    files.put(scratch, target)
 
 
 def install(manager, options, scratch, call):
