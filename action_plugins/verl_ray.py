@@ -1,1 +1,1 @@
-_ours.py
+verl_stamp.py

@@ -98,7 +98,7 @@ class Checkout:
     def __init__(self, module):
         self.module = module
         self.want = module.params
-        self.path = os.path.realpath(os.path.expanduser(self.want["path"]))
+        self.path = os.path.realpath(self.want["path"])
         self.git_dir = os.path.join(self.path, ".git")
         self.held = None
 

@@ -120,6 +120,7 @@ import shutil
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.validation import check_type_path
 from ansible.module_utils.verl_access import logins, proxy
 from ansible.module_utils.verl_container import cli, preflight, pull, registry
 
@@ -143,11 +144,11 @@ class Image:
         self.pull_ref = self.want["pull_ref"] or self.name
         self.exact = "{0}@{1}".format(repository(self.pull_ref), self.digest) if self.digest else self.pull_ref
         # Never below /tmp, where somebody else could have made the folder first.
-        own = "/run/verl-provision" if os.getuid() == 0 else "~/.cache/verl-provision"
+        own = "/run/verl-provision" if os.getuid() == 0 else check_type_path("~/.cache/verl-provision")
         folder = self.want["job_dir"] or own
         key = hashlib.sha256(self.exact.encode()).hexdigest()[:16]
-        self.job_path = os.path.join(os.path.expanduser(folder), "pull-{0}.json".format(key))
-        self.login_path = os.path.join(os.path.expanduser(folder), "login-{0}".format(key))
+        self.job_path = os.path.join(folder, "pull-{0}.json".format(key))
+        self.login_path = os.path.join(folder, "login-{0}".format(key))
 
     def confirm(self):
         """Fail where the registry says something else from here than the host that was asked for all."""

@@ -133,7 +133,7 @@ class Sif:
     def __init__(self, module):
         self.module = module
         self.want = module.params
-        self.file = os.path.expanduser(self.want["file"])
+        self.file = self.want["file"]
         self.note = self.file + ".json"
         self.folder = os.path.dirname(self.file)
         self.cache = os.path.join(self.folder, ".cache")

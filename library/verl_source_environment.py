@@ -40,7 +40,7 @@ options:
     default: pypi
   checkout:
     description: verl's source, for C(git) and C(script). Empty means C(<prefix>/src).
-    type: str
+    type: path
     default: ""
   script_packages:
     description: What the script should install. Empty means what it installs at the releases known.
@@ -112,7 +112,7 @@ options:
     default: ""
   pip_cache_dir:
     description: pip's cache. Empty means C($PIP_CACHE_DIR), else one inside I(prefix) that is removed after the build.
-    type: str
+    type: path
     default: ""
   engine:
     description: The rollout engine this environment is for. Its packages are named in I(extra_packages).
@@ -301,7 +301,7 @@ ARGUMENTS = {
     "state_dir": {"type": "path", "default": "~/.local/state/verl-provision"},
     "verl_version": {"type": "str", "default": "latest"},
     "method": {"type": "str", "choices": ["pypi", "git", "script"], "default": "pypi"},
-    "checkout": {"type": "str", "default": ""},
+    "checkout": {"type": "path", "default": ""},
     "script_packages": {"type": "list", "elements": "str", "default": []},
     "max_jobs": {"type": "int", "default": 0},
     "profile": {"type": "str", "choices": ["cpu", "gpu"], "default": "cpu"},
@@ -320,7 +320,7 @@ ARGUMENTS = {
     "torch": {"type": "str", "default": ""},
     "torch_index": {"type": "str", "default": ""},
     "pypi_index": {"type": "str", "default": ""},
-    "pip_cache_dir": {"type": "str", "default": ""},
+    "pip_cache_dir": {"type": "path", "default": ""},
     "engine": {"type": "str", "choices": ["vllm", "sglang", "none"], "default": "none"},
     "trainer": {"type": "str", "choices": ["fsdp", "megatron"], "default": "fsdp"},
     "extra_packages": {"type": "list", "elements": "str", "default": []},
@@ -520,9 +520,9 @@ def main():
     options = dict(module.params)
     options["own_python"] = sys.executable
     options["prefix"] = os.path.abspath(options["prefix"])
-    source = os.path.expanduser(options["checkout"]) or os.path.join(options["prefix"], "src")
+    source = options["checkout"] or os.path.join(options["prefix"], "src")
     options["checkout"] = os.path.realpath(source)
-    options["pip_cache_dir"] = os.path.expanduser(options["pip_cache_dir"]) or os.environ.get("PIP_CACHE_DIR", "")
+    options["pip_cache_dir"] = options["pip_cache_dir"] or os.environ.get("PIP_CACHE_DIR", "")
     env = Environment(options["prefix"], os.path.abspath(options["state_dir"]))
     if options["action"] == "wait":
         wait(module, options, env)

@@ -50,9 +50,9 @@ home:
 """
 
 import json
-import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.validation import check_type_path
 from ansible.module_utils.verl_state import files
 
 
@@ -67,7 +67,7 @@ def main():
         supports_check_mode=True,
     )
     path = module.params["path"]
-    home = os.path.expanduser("~")
+    home = check_type_path("~")
     before = files.read_json(path) or {}
     if not module.params["key"]:
         module.exit_json(changed=False, stamp=before, home=home)

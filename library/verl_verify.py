@@ -162,6 +162,7 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.validation import check_type_path
 from ansible.module_utils.verl_container import cli
 from ansible.module_utils.verl_state import files
 
@@ -202,7 +203,7 @@ def command(options):
         return [os.path.join(options["prefix"], "env", "bin", "python"), "-"]
     if options["backend"] == "apptainer":
         # No container stays: verl-shell starts each command in the image, with what it needs mounted.
-        return list(options["engine_command"] or [os.path.expanduser("~/.local/bin/verl-shell")]) + ["python3", "-"]
+        return list(options["engine_command"] or [check_type_path("~/.local/bin/verl-shell")]) + ["python3", "-"]
     engine = list(options["engine_command"] or [options["backend"]])
     inside = ["-w", options["workdir"]] if options["workdir"] else []
     inside += ["-e", RAY_TOKEN] if options["ray_token"] else []  # its value is in the engine's own environment
@@ -333,15 +334,16 @@ def main():
     options["state_dir"] = os.path.abspath(options["state_dir"])
     stamp_path = os.path.join(options["state_dir"], "verification.json")
     key = key_of(options)
-    known = {"state_dir": options["state_dir"], "key": key, "changed": False}
+    known = {"state_dir": options["state_dir"], "key": key}
     if options["action"] == "recall":
         stamp = recall(stamp_path, key, options["level"])
-        module.exit_json(verified=stamp is not None, stamp=stamp, **known)
+        module.exit_json(changed=False, verified=stamp is not None, stamp=stamp, **known)
     if options["action"] == "run":
         if module.check_mode:
-            module.exit_json(passed=None, checks=[], versions={}, reached=None, **dict(known, changed=True))
+            module.exit_json(changed=True, passed=None, checks=[], versions={}, reached=None, **known)
         told = run(options)
-        module.exit_json(**known, **{name: told[name] for name in ("passed", "checks", "versions", "reached")})
+        answer = {name: told[name] for name in ("passed", "checks", "versions", "reached")}
+        module.exit_json(changed=False, **known, **answer)
     passed = options["result"].get("passed")
     stamp = remember(options, key) if passed else None
     known["changed"] = bool(passed) or os.path.exists(stamp_path)

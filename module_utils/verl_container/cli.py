@@ -56,6 +56,7 @@ def run(argv, timeout=60, env=None, cwd=None, stdin=None, pass_fds=()):
             env=environment(env),
             cwd=cwd,
             pass_fds=pass_fds,
+            check=False,
         )
     except FileNotFoundError:
         return 127, "", "{0} is not installed".format(argv[0])

@@ -111,8 +111,7 @@ class Layer:
         )
         try:
             with tarfile.open(fileobj=process.stdout, mode="r|") as entries:
-                for entry in entries:
-                    yield entry
+                yield from entries
         except tarfile.ReadError:
             return
         finally:

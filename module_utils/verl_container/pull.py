@@ -233,14 +233,12 @@ def pull(engine, reference, path, attempts=5, delay=10, sleep=time.sleep, env=No
         progress = Progress()
         job.update(state="pulling", attempt=attempt, updated=time.time())
         write(path, job)
-        wrote = [time.time()]
 
-        def feed(text, progress=progress, wrote=wrote):
+        def feed(text, progress=progress):
             progress.feed(text)
-            if time.time() - wrote[0] >= 1:
+            if time.time() - job["updated"] >= 1:
                 job.update(progress.sums(), updated=time.time())
                 write(path, job)
-                wrote[0] = time.time()
 
         rc = on_terminal([engine, "pull", reference], feed, env=env)
         job.update(progress.sums(), updated=time.time())

@@ -254,7 +254,7 @@ def containers(host, client):
         host.note("docker ps", result.message())
     running, names, kept = [], [], []
     for row in rows:
-        name = str(row.get("Names", "")).split(",")[0]
+        name = str(row.get("Names", "")).partition(",")[0]
         names.append(name)
         if container.is_kept(host, str(row.get("ID", "")), name):
             kept.append({"engine": "docker", "name": name, "id": str(row["ID"])})

@@ -518,7 +518,7 @@ class Build:
         capture = os.path.join(env.scratch, "output")
         with open(capture if quiet else env.log_path, "ab") as out:
             begin = out.seek(0, os.SEEK_END)
-            child = subprocess.Popen(  # pylint: disable=subprocess-popen-preexec-fn  (one thread only)
+            child = subprocess.Popen(  # one thread only; pylint: disable=subprocess-popen-preexec-fn
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

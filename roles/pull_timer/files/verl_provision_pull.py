@@ -112,7 +112,7 @@ class Pull:
             done = subprocess.run(
                 argv, env={**self.environment, **environment}, timeout=GIT_TIMEOUT,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                pass_fds=[self.lock.fileno()],  # a git that outlives this run keeps the next one out
+                pass_fds=[self.lock.fileno()], check=False,  # a git that outlives this run keeps the next one out
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             raise Stop("unfetched", UNFETCHED, "git %s: %s" % (words[0], redact(error))) from error
@@ -224,7 +224,9 @@ class Pull:
         if not os.path.isfile(path) or not os.path.getsize(path):
             return False
         argv = ["gpg", "--homedir", keyring, "--batch", "--quiet", "--no-autostart", "--import", path]
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        )  # fmt: skip
         if done.returncode:
             said = " ".join(done.stdout.decode("utf-8", "replace").split())[-300:]
             raise Stop("broken", BROKEN, "gpg can't import %s: %s" % (path, said))
@@ -304,7 +306,7 @@ class Pull:
         try:
             done = subprocess.run(
                 words, env=environment, preexec_fn=become, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                timeout=REPORT_TIMEOUT,
+                timeout=REPORT_TIMEOUT, check=False,
             )  # fmt: skip
             report = json.loads(done.stdout.decode(), parse_constant=refuse) if done.returncode == 0 else None
             json.dumps(report, indent=2)  # it will be, and what nests too deep can't
@@ -338,7 +340,7 @@ class Pull:
                 argv = [*report["command"], self.last]
                 done = subprocess.run(
                     argv, input=text.encode(), env=self.environment,
-                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120,
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False,
                 )  # fmt: skip
                 if done.returncode:
                     said = done.stdout.decode("utf-8", "replace").strip()[-300:]

@@ -167,7 +167,7 @@ def matmul(request, versions):
         if different:
             wrong.append("%s: %d of %d results differ" % (name, different, truth.numel()))
         else:
-            right_on.append("%d (%s)" % (index, str(kind).split(".")[-1]))
+            right_on.append("%d (%s)" % (index, str(kind).rpartition(".")[2]))
     if wrong:
         raise Wrong("; ".join(wrong), needed, RESET % wrong[0].split()[1].rstrip(":"))
     if busy:

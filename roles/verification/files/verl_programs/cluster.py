@@ -23,6 +23,7 @@ def prepare(folder, program, rows):
         [sys.executable, path, "model", "train.parquet", "val.parquet"],
         cwd=folder,
         env=env,
+        check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
