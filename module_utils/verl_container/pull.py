@@ -23,6 +23,8 @@ import time
 from ansible.module_utils.verl_container import cli
 from ansible.module_utils.verl_state import files
 
+DIGEST = re.compile(r"[0-9a-f]{8,}")  # its digits are no status
+HTTP_STATUS = re.compile(r"\b(?:429|500|502|503|504)\b")
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 LAYER = re.compile(
     r"(?P<id>[0-9a-f]{12}|[Cc]opying blob \S+|[Cc]opying config \S+)[:\s]+(?P<what>[A-Z][A-Za-z ]+?)?\s*"
@@ -47,16 +49,18 @@ FINAL = (
     "cannot connect to the docker daemon at",
     "unsupported media type",
     "http: server gave http response to https client",
+    "x509:",
+    "certificate",
+    "403 forbidden",
+    "401 unauthorized",
+    "disk quota exceeded",
 )
+# Nor these, whatever else the sentence says.
+CERTAIN = ("no space left", "disk quota exceeded", "x509:", "manifest unknown", "no matching manifest")
 # Registries answer these for a while and then recover, even where a word above is in the same sentence.
 PASSING = (
     "toomanyrequests",
     "too many requests",
-    "429",
-    "500 ",
-    "502",
-    "503",
-    "504",
     "timeout",
     "eof",
     "reset by peer",
@@ -121,8 +125,10 @@ class Progress:
 
 def permanent(text):
     """Whether trying again is pointless."""
-    low = text.lower()
-    if any(word in low for word in PASSING):
+    low = DIGEST.sub("", text.lower())
+    if any(word in low for word in CERTAIN):
+        return True
+    if any(word in low for word in PASSING) or HTTP_STATUS.search(low):
         return False
     return any(word in low for word in FINAL)
 

@@ -83,7 +83,7 @@ class Collector:
         host = self.host
         engines = self.engines()["engines"]
         found = {
-            "engine_root": host.guard("disk", os_.room, host, engines["docker"]["root_dir"] or "/var/lib/docker"),
+            "engine_root": host.guard("disk", os_.room, host, _images_dir(engines["docker"])),
             "home": host.guard("disk", os_.room, host, self.user()["home"]),
             "prefix": host.guard("disk", os_.room, host, host.prefix),
         }
@@ -131,6 +131,10 @@ class Collector:
         found = dict(found, container=self.engines()["ray_container"])
         service = self.host.guard("user_service", network.user_service, self.host)
         return {"ray": dict(found, user_service=service) if service else found}
+
+
+def _images_dir(docker):
+    return docker.get("images_dir") or docker["root_dir"] or "/var/lib/docker"
 
 
 def collect(host, gather=("all",)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 from . import container, text
 
@@ -18,6 +19,17 @@ PID_FILES = ("/var/run/docker.pid", "/run/snap.docker/docker.pid")
 HOOK, CDI_HOOK = "nvidia-container-runtime-hook", "nvidia-cdi-hook"
 CDI_SINCE = (29, 2)  # `--gpus` asks CDI first from here on
 MOST = 64
+SNAP_ROOT = "/var/snap/docker/common/var-lib-docker"
+UNITS = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+FLAG = re.compile(r"(?<!\S)--?([a-zA-Z][a-zA-Z-]*)(?:[= ]([^\s-]\S*))?")
+CONTAINERD = "/var/lib/containerd"
+CONTAINERD_STORE = (29,)  # the store of a new engine from here on
 SNAP_DAEMON_JSON = "/var/snap/docker/current/config/daemon.json"
 
 
@@ -115,8 +127,16 @@ def probe(host, user, facts):
     program = host.which("docker")
     if program is None or _is_podman(host, program):
         facts["reason"] = "docker is not on PATH" if program is None else "docker on PATH is Podman's"
+        if host.exists(DAEMON_JSON):
+            facts["daemon_json"] = daemon_json(host, facts, user)  # one that is installed reads it
+        _images_folder(host, facts, user)
         return None
     facts["installed"] = True
+    flags = _flags(host)
+    if flags:
+        facts["flags"] = flags
+    if host.exists(SNAP_DAEMON_JSON) or "/snap/" in os.path.realpath(program):
+        facts["snap"] = True
     client = Client(host, program)
     data, reason = info(client)
     own = "unix://%s/docker.sock" % host.runtime_dir()
@@ -138,11 +158,16 @@ def probe(host, user, facts):
     if data is None:
         facts["version"] = text.version(host.run([program, "--version"]).stdout)
         facts["daemon_json"] = daemon_json(host, facts, user)
+        _images_folder(host, facts, user)
         return None
     _fill(facts, data)
+    here = getattr(host.uname(), "node", None)
+    if data.get("Name") and here and data["Name"] != here:
+        facts["elsewhere"] = str(data["Name"])[:253]
     if data.get("HttpProxy") or data.get("HttpsProxy"):
         facts["proxy"] = proxy(data)
     facts["daemon_json"] = daemon_json(host, facts, user)
+    _images_folder(host, facts, user, data)
     facts["started_at"] = _started_at(host, facts)
     facts["daemon_json"]["newer_than_engine"] = _newer(host, facts)
     facts["gpus_flag"] = gpus_flag(host, facts)
@@ -152,6 +177,9 @@ def probe(host, user, facts):
 def _fill(facts, data):
     security = [str(item) for item in data.get("SecurityOptions") or []]
     swarm = data.get("Swarm") or {}
+    for key, name in (("userns_remap", "name=userns"), ("selinux", "name=selinux")):
+        if any(name in item for item in security):
+            facts[key] = True
     facts.update(
         version=text.version(data.get("ServerVersion")),
         rootless=any("name=rootless" in item for item in security),
@@ -175,7 +203,65 @@ def proxy(data):
     return {name: text.redact(str(data.get(key) or "")) for name, key in names.items()}
 
 
+def _command_line(host):
+    """dockerd's own words: of the process, else of its unit."""
+    for path in PID_FILES:
+        pid = host.read(host.file(path), 32) or ""
+        words = host.read(host.kernel("/proc/%s/cmdline" % pid)) if pid.isdigit() else None
+        if words:
+            return words.replace("\0", " ")
+    texts = [host.read(host.file(folder + "/docker.service")) for folder in UNITS]
+    texts = [content for content in texts if content][:1]
+    for folder in reversed(UNITS):
+        names = host.listdir(host.file(folder + "/docker.service.d"))
+        texts += [host.read(host.file("%s/docker.service.d/%s" % (folder, name))) or "" for name in names]
+    lines = re.findall(r"(?m)^ExecStart=(.*dockerd.*(?:\\\n.*)*)", "\n".join(texts))
+    return lines[-1].replace("\\\n", " ") if lines else ""
+
+
+def _flags(host):
+    """{name: value} of the flags that dockerd is started with, no secrets."""
+    flags = {}
+    for name, value in FLAG.findall(_command_line(host)):
+        flags.setdefault(
+            {"H": "host", "g": "data-root", "s": "storage-driver"}.get(name, name), text.redact(value)[:256]
+        )
+    flags.pop("containerd", None)
+    return {name: flags[name] for name in sorted(flags)[:32]}
+
+
+def _containerd_root(host):
+    match = re.search(
+        r"""(?m)^\s*root\s*=\s*["']([^"']+)["']""", host.read(host.file("/etc/containerd/config.toml")) or ""
+    )
+    return match.group(1) if match else CONTAINERD
+
+
+def _images_folder(host, facts, user, data=None):
+    """Where images really go: containerd's folder where the engine keeps them there, else the engine's own."""
+    settings = facts["daemon_json"]["parsed"] or {}
+    configured = facts.get("flags", {}).get("data-root") or settings.get("data-root") or settings.get("graph")
+    default = SNAP_ROOT if facts.get("snap") else "/var/lib/docker"
+    root = facts["root_dir"] or (configured if isinstance(configured, str) else default)
+    features = settings.get("features") if isinstance(settings.get("features"), dict) else {}
+    if data is not None:
+        by_containerd = any("io.containerd.snapshotter" in str(item) for item in data.get("DriverStatus") or [])
+    elif isinstance(features.get("containerd-snapshotter"), bool):
+        by_containerd = features["containerd-snapshotter"]
+    else:  # an engine that already has images keeps its way
+        newer = not facts["installed"] or text.numbers(facts["version"]) >= CONTAINERD_STORE
+        by_containerd = newer and not host.exists(root + "/image")
+    own = facts["rootless"] or facts.get("snap")  # these start a containerd of their own, inside their folder
+    if by_containerd and not own:
+        facts["images_dir"] = _containerd_root(host)
+    elif root != facts["root_dir"] and (configured or facts.get("snap")):
+        facts["images_dir"] = root
+
+
 def _daemon_json_path(host, facts, user):
+    told = facts.get("flags", {}).get("config-file")
+    if told and not facts["rootless"]:
+        return told
     if facts["rootless"]:
         base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(user["home"], ".config")
         return os.path.join(base, "docker/daemon.json")

@@ -8,12 +8,22 @@ loaded, since as root it would load it.
 
 from __future__ import annotations
 
+import re
+
 from . import driver, fabric, os_, pci, smi
 
 GUIDE = "https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/"
 UBUNTU_INSTALL = "sudo ubuntu-drivers install --gpgpu && sudo reboot"
 BLACKLIST = r"printf 'blacklist nouveau\noptions nouveau modeset=0\n' | sudo tee /etc/modprobe.d/blacklist-nouveau.conf"
 LOOK_IN_LOG = "sudo dmesg | grep -E 'NVRM|Xid'"
+PERSISTENCE = (
+    "switch persistence mode on (sudo nvidia-smi -pm 1, or nvidia-persistenced): without it every call starts the GPUs "
+    "anew; then "
+)
+NODES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")  # a GPU that the PCI bus here doesn't show has one of them
+WSL = "/usr/lib/wsl/lib"  # where Windows puts its driver's libraries and programs
+SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+LOST = re.compile(r"(?:device handle for|GPU at)\s+(?:GPU ?)?(?:PCI:)?([0-9A-Fa-f]{2,8}(?::[0-9A-Fa-f]{2}){2}\.[0-7])")
 INITRAMFS = {"debian": "update-initramfs -u", "redhat": "dracut --force", "suse": "dracut --force"}
 
 
@@ -48,16 +58,28 @@ def probe(host, found):
     facts = empty()
     on_bus = pci.nvidia_gpus(found)
     kernel = driver.loaded(host)
-    facts["smi"]["path"] = host.which("nvidia-smi")
-    if not on_bus and not kernel["loaded"]:
-        return facts
+    facts["smi"]["path"] = host.which("nvidia-smi") or host.which("nvidia-smi", [host.file(WSL)])
+    elsewhere = not on_bus and not kernel["loaded"]
+    if elsewhere:
+        # Its device nodes are there, so nvidia-smi loads no module.
+        if not any(host.exists(path) for path in NODES) or not (facts["smi"]["path"] or _windows_driver(host)):
+            return facts
+        kernel["loaded"] = True
     facts["driver_version"] = kernel["version"]
     facts["module_on_disk"], flavour = driver.on_disk(host)
     facts["kernel_modules"] = kernel["flavour"] or flavour
     facts["userspace_version"] = driver.libraries(host)
     facts["fabric_manager"] = fabric.fabric_manager(host, found)
+    if elsewhere and host.exists(NODES[-1]):
+        facts["wsl"] = True
     if kernel["loaded"] is False:
         facts.update(_not_loaded(host, facts, on_bus))
+    elif facts.get("wsl") and facts["smi"]["path"] is None:
+        facts.update(
+            state="error",
+            reason="Windows' NVIDIA driver is there (WSL2), but its nvidia-smi is not in %s" % WSL,
+            fix="wsl --update (in Windows), and Windows' NVIDIA driver of today; then run again",
+        )
     elif facts["smi"]["path"] is None:
         facts.update(
             state="error",
@@ -67,10 +89,43 @@ def probe(host, found):
         )
     else:
         _ask(host, facts, on_bus)
+        fabric.state(host, facts)
     facts["reboot_pending"] = facts["state"] == "mismatch" or bool(
         facts["driver_version"] and facts["module_on_disk"] and facts["driver_version"] != facts["module_on_disk"]
     )
     return facts
+
+
+def _windows_driver(host):
+    return host.exists(WSL + "/libcuda.so.1")
+
+
+def _secure_boot(host):
+    content = host.read_bytes(host.kernel(SECURE_BOOT), 16)
+    return bool(content) and content[-1:] == b"\x01"
+
+
+def _load(host):
+    """The command that loads the module, or what has to come before it on this host."""
+    if not _secure_boot(host):
+        return "sudo modprobe nvidia", ""
+    key = "sudo mokutil --import /var/lib/dkms/mok.pub"
+    if host.which("update-secureboot-policy"):
+        key = "sudo update-secureboot-policy --enroll-key"
+    return (
+        "%s && sudo reboot, and enrol the key (MOK) in the firmware's menu; or use the distribution's signed modules, "
+        "or switch Secure Boot off: modprobe refuses a module that is not signed by an enrolled key" % key,
+        ", and Secure Boot is on",
+    )
+
+
+def _build(host, loading):
+    """How this host's module is built for the running kernel."""
+    if host.which("akmods"):
+        return "sudo akmods --force && " + loading
+    if host.which("dkms"):
+        return "sudo dkms autoinstall && " + loading
+    return "install the driver's kernel modules for this kernel (or dkms, with the kernel's headers): " + GUIDE
 
 
 def _not_loaded(host, facts, on_bus):
@@ -87,20 +142,21 @@ def _not_loaded(host, facts, on_bus):
             "fix": "give the GPUs back to the host (they are reserved for virtual machines where the driver is "
             "vfio-pci), then: sudo modprobe nvidia",
         }
+    loading, secure = _load(host)
     where = "%s %s on the PCI bus" % (_count(on_bus), _is(on_bus))
     if facts["module_on_disk"]:
         return {
             "state": "not_loaded",
-            "reason": "%s and the driver %s is on disk, but the kernel module nvidia is not loaded"
-            % (where, facts["module_on_disk"]),
-            "fix": "sudo modprobe nvidia",
+            "reason": "%s and the driver %s is on disk, but the kernel module nvidia is not loaded%s"
+            % (where, facts["module_on_disk"], secure),
+            "fix": loading,
         }
     if installed:
         return {
             "state": "not_loaded",
             "reason": "%s and the driver's programs %s are installed, but there is no kernel module nvidia for the "
-            "running kernel %s" % (where, facts["userspace_version"] or "(nvidia-smi)", host.uname().release),
-            "fix": "sudo dkms autoinstall && sudo modprobe nvidia",
+            "running kernel %s%s" % (where, facts["userspace_version"] or "(nvidia-smi)", host.uname().release, secure),
+            "fix": _build(host, loading),
         }
     release = os_.os_release(host.read(host.file("/etc/os-release")))
     ubuntu = release.get("ID") == "ubuntu"
@@ -134,6 +190,9 @@ def _ask(host, facts, on_bus):
     path = facts["smi"]["path"]
     result, fields = smi.query_gpus(host, path)
     facts["smi"].update(rc=result.rc, seconds=result.seconds)
+    lost = sorted(set(LOST.findall(result.stdout + result.stderr)))
+    if lost:
+        facts["lost"] = lost
     if result.ok and "No devices were found" not in result.stdout:
         facts["gpus"], version = smi.parse_gpus(result.stdout, fields)
         facts["driver_version"] = facts["driver_version"] or version
@@ -143,8 +202,6 @@ def _ask(host, facts, on_bus):
         facts["userspace_version"] = facts["userspace_version"] or own
         smi.count_mig(host, path, facts["gpus"])
         facts["processes"] = smi.processes(host, path)
-        if len(facts["gpus"]) != len(on_bus) and on_bus:
-            host.note("nvidia-smi", "it lists %d GPUs, %d are on the PCI bus" % (len(facts["gpus"]), len(on_bus)))
         return
     state, reason, fix = _failure(facts, result, on_bus)
     facts.update(state=state, reason=reason, fix=fix)
@@ -159,9 +216,9 @@ def _failure(facts, result, on_bus):
     if result.timed_out:
         return (
             "timeout",
-            "nvidia-smi gave %s and was killed, while the kernel module %s is loaded: the driver or a GPU hangs"
-            % (result.error, module),
-            LOOK_IN_LOG,
+            "nvidia-smi gave %s and was killed, while the kernel module %s is loaded: the driver or a GPU hangs, or "
+            "the GPUs start too slowly" % (result.error, module),
+            PERSISTENCE + LOOK_IN_LOG,
         )
     output = result.stdout + result.stderr
     if result.rc == smi.MISMATCH or "Driver/library version mismatch" in output:
@@ -173,6 +230,10 @@ def _failure(facts, result, on_bus):
             "Driver/library version mismatch)" % (module, facts["userspace_version"] or "another version", result.rc),
             "sudo reboot",
         )
+    if facts.get("lost"):
+        lines = [line.strip() for line in output.splitlines() if LOST.search(line)]
+        detail = "nvidia-smi exit status %s: %s (kernel module %s)" % (result.rc, lines[0].rstrip(".")[:300], module)
+        return "error", detail, LOOK_IN_LOG + "   # then: sudo reboot"
     if result.rc == smi.NOT_FOUND or "No devices were found" in output or (result.ok and not output.strip()):
         return (
             "no_devices",

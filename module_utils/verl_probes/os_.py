@@ -57,6 +57,17 @@ def family(release):
     return "other"
 
 
+def base_of(release):
+    """The release of Debian or Ubuntu that a derivative is made from; None where it isn't one, or doesn't say."""
+    if release.get("ID") in ("debian", "ubuntu"):
+        return None
+    like = release.get("ID_LIKE", "").split()
+    for name, key in (("ubuntu", "UBUNTU_CODENAME"), ("debian", "DEBIAN_CODENAME")):
+        if release.get(key) and name in like:
+            return {"id": name, "codename": release[key]}
+    return None
+
+
 def operating_system(host):
     text = host.read(host.file("/etc/os-release")) or host.read(host.file("/usr/lib/os-release"))
     if text is None:
@@ -71,6 +82,11 @@ def operating_system(host):
         "systemd": host.exists("/run/systemd/system"),
         "pretty": release.get("PRETTY_NAME"),
     }
+    if host.read(host.kernel("/sys/fs/selinux/enforce"), 8) == "1":
+        found["selinux"] = True
+    base = base_of(release)
+    if base:
+        found["base"] = base
     inside = container(host)
     if inside:
         found["container"] = inside

@@ -88,8 +88,7 @@ def others(found):
     amd = [
         item
         for item in found
-        if item["vendor"] == AMD
-        and (item["device"] in INSTINCT or item["class"] == "0380" or item["class"][:2] == ACCELERATOR)
+        if item["vendor"] == AMD and (item["device"] in INSTINCT or item["class"][:2] == ACCELERATOR)
     ]
     ascend = [item for item in found if item["vendor"] == HUAWEI and item["class"][:2] == ACCELERATOR]
     return {"amd": _accelerators(amd, INSTINCT), "ascend": _accelerators(ascend, ASCEND)}

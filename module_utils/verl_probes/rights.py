@@ -44,9 +44,15 @@ def sudo(host):
     return "none"
 
 
+def no_namespaces(host):
+    """Whether the kernel refuses user namespaces to those without rights: no rootless engine starts then."""
+    switches = ("/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone")
+    return any(host.read(host.kernel(path), 32) == "0" for path in switches)
+
+
 def user(host):
     uid, name, home = host.identity()
-    return {
+    found = {
         "name": name,
         "uid": uid,
         "home": home,
@@ -54,3 +60,6 @@ def user(host):
         "sudo": sudo(host),
         "docker_group": "docker" in host.groups(),
     }
+    if uid and no_namespaces(host):
+        found["namespaces"] = False
+    return found

@@ -18,6 +18,7 @@ MIG_DEVICE = re.compile(r"^\s+MIG .*\(UUID: MIG-")
 GPU_LINE = re.compile(r"^GPU (\d+):")
 
 FIELDS = ["index", "uuid", "name", "memory.total", "compute_cap", "mig.mode.current", "driver_version"]
+STARTS = 6  # limits of a command, for the first answer
 NOT_EVERYWHERE = ("compute_cap", "mig.mode.current")  # compute_cap came with R535
 NOTHING = ("", "n/a", "not supported", "not available", "unknown error", "insufficient permissions")
 BAD_FIELD = re.compile(r'Field "([^"]+)" is not a valid field')
@@ -42,10 +43,14 @@ def _rows(output):
 
 
 def query_gpus(host, path):
-    """(result, fields): the csv query, asked again without a field that this branch does not know."""
+    """(result, fields): the csv query, asked again without a field that this branch does not know.
+
+    Without persistence mode the driver starts every GPU for the first answer, which takes 25 to 40 s on big boards.
+    """
     fields = list(FIELDS)
     while True:
-        result = host.run([path, "--query-gpu=" + ",".join(fields), "--format=csv,noheader,nounits"])
+        limit = STARTS * host.timeout
+        result = host.run([path, "--query-gpu=" + ",".join(fields), "--format=csv,noheader,nounits"], timeout=limit)
         refused = BAD_FIELD.search(result.stdout + result.stderr) if result.rc else None
         name = refused.group(1) if refused else None
         if name not in NOT_EVERYWHERE or name not in fields:

@@ -39,6 +39,17 @@ def mode(config):
     return None
 
 
+def no_cgroups(config):
+    """Whether nvidia-container-cli.no-cgroups is set."""
+    section = None
+    for line in (config or "").splitlines():
+        header = re.match(r"^\s*\[([^\]]+)\]\s*$", line)
+        section = header.group(1).strip() if header else section
+        if section == "nvidia-container-cli" and re.match(r"^\s*no-cgroups\s*=\s*true\b", line):
+            return True
+    return False
+
+
 def packages(host):
     """{name: version} of the toolkit's installed packages."""
     if host.which("dpkg-query"):
@@ -78,7 +89,10 @@ def probe(host):
         facts["version"] = text.version(host.run([ctk, "--version"]).stdout)
     if facts["version"] is None:
         facts["version"] = text.version(facts["packages"].get(PACKAGES[0]) or facts["packages"].get(PACKAGES[1]))
-    facts["mode"] = mode(host.read(host.file(CONFIG)))
+    config = host.read(host.file(CONFIG))
+    facts["mode"] = mode(config)
+    if no_cgroups(config):
+        facts["no_cgroups"] = True
     facts["cdi_specs"] = [
         "%s/%s" % (directory, name)
         for directory in SPEC_DIRS

@@ -32,6 +32,36 @@ _CAUSES = [
         "free space there (or choose another source_environment_prefix), then run again",
     ),
     (
+        r"externally-managed-environment",
+        "this Python is the distribution's own, in which pip installs nothing (PEP 668)",
+        "let verl-provision make an environment of its own (unset source_environment_python, or name one with venv)",
+    ),
+    (
+        r"CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError",
+        "the certificate of the package index is not trusted: a proxy may break TLS open",
+        "have this host trust the proxy's certificate (PIP_CERT, or global.cert in pip.conf), then run again",
+    ),
+    (
+        r"(?m)Killed signal terminated program|^\s*Killed\s*$|\bKilled\b.*(?:cc1plus|cicc|ptxas)|fatal error: Killed",
+        "the compiler was killed: the memory was full",
+        "compile fewer files at once (MAX_JOBS=2 in the environment), or on a machine with more memory",
+    ),
+    (
+        r"nvcc was not found|CUDA_HOME environment variable is not set|No such file or directory: '?[^'\n]*nvcc",
+        "a package is compiled for the GPU, and there is no CUDA compiler (nvcc) here",
+        "choose a version with a ready wheel for this Python and torch, or install the CUDA toolkit of torch's version",
+    ),
+    (
+        r"ModuleNotFoundError: No module named '(?:torch|packaging|psutil|numpy)'",
+        "a package is compiled in an isolated build, which does not see the installed torch",
+        "install what it needs first and build it with --no-build-isolation, or choose a version with a ready wheel",
+    ),
+    (
+        r"is not a supported wheel on this platform",
+        "the wheel is for another CPU, Python or C library",
+        "choose one for this machine, or let pip choose (no direct link to a file)",
+    ),
+    (
         r"401 Client Error|403 Client Error|User for .* Credentials",
         "the package index refuses access",
         "check the index's address and credentials in pip.conf or source_environment_pypi_index, then run again",
@@ -48,7 +78,7 @@ _CAUSES = [
         "check the network, then run again: what has been installed so far is kept",
     ),
     (
-        r"requires a different Python|Requires-Python",
+        r"requires a different Python",
         "there is no build of it for this Python",
         "choose another interpreter with source_environment_python, or another verl release",
     ),
@@ -67,27 +97,45 @@ _CAUSES = [
 
 def explain_pip(text, returncode):
     """(what, fix) for pip's output `text`."""
+    if returncode < 0:
+        return (
+            "pip was stopped by signal %d%s" % (-returncode, " (out of memory?)" if returncode == -9 else ""),
+            "run again: what has been installed so far is kept",
+        )
     for pattern, what, fix in _CAUSES:
         if re.search(pattern, text):
             return what, fix
+    missing = re.findall(r"No matching distribution found for (\S+)", text)
+    if missing and not NETWORK.search(text):
+        return _missing(missing[-1], text)
     if NETWORK.search(text):
         return (
             "the package index can't be reached",
             "check the network, the proxy and source_environment_pypi_index, then run again: "
             "what has been installed so far is kept",
         )
-    missing = re.findall(r"No matching distribution found for (\S+)", text)
-    if missing:
-        return (
-            "the package index has no %s for this Python and machine" % missing[-1],
-            "choose a release that exists: pip index versions %s" % re.split(r"[=<>!~\[]", missing[-1])[0],
-        )
-    if returncode < 0:
-        return (
-            "pip was stopped by signal %d%s" % (-returncode, " (out of memory?)" if returncode == -9 else ""),
-            "run again: what has been installed so far is kept",
-        )
     return "pip ended with exit status %d" % returncode, "see the log, mend the cause, then run again"
+
+
+def _missing(wanted, text):
+    """What is said of a requirement that the index doesn't have for this Python and machine."""
+    name = re.split(r"[=<>!~\[]", wanted)[0]
+    version = wanted.partition("==")[2]
+    offered = re.findall(r"from versions: ([^)]*)\)", text)
+    if version and re.search(
+        r"Ignored the following versions that require a different python version:[^\n]*\b%s\b" % re.escape(version),
+        text,
+    ):
+        return (
+            "there is no build of %s for this Python" % wanted,
+            "choose another interpreter with source_environment_python, or another verl release",
+        )
+    newest = offered[-1].split(",")[-1].strip() if offered and offered[-1] not in ("none", "") else ""
+    behind = ": its newest is %s, so a mirror may lag behind" % newest if newest else ""
+    return (
+        "the package index has no %s for this Python and machine%s" % (wanted, behind),
+        "choose a release that exists: pip index versions %s; or another index (source_environment_pypi_index)" % name,
+    )
 
 
 def telling_lines(text, count=6):

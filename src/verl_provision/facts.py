@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from verl_provision import versions
 from verl_provision.catalog.gpus import driver_cuda
 from verl_provision.catalog.model import Catalog
 from verl_provision.catalog.products import find
@@ -11,6 +12,11 @@ from verl_provision.decide.junk import flag, items, mapping, mappings, number, t
 
 NVIDIA = "nvidia"
 PCI_NVIDIA = "10de"
+PODMAN_WITH_CDI = "4.1"
+NO_NAMESPACES = (
+    "the kernel gives unprivileged users no namespaces (user.max_user_namespaces or "
+    "kernel.unprivileged_userns_clone is 0)"
+)
 MOST_DEVICES = 64  # of one host
 NO_IMAGES: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 
@@ -32,6 +38,7 @@ class Accelerator:
     memory_mb: int | None = None
     mig: bool = False
     mig_devices: int = 0
+    nvlsm: bool = False  # its board's NVSwitches are no PCI devices, and need NVIDIA's subnet manager
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,11 @@ class Docker:
     running: tuple[tuple[str, str], ...] = ()  # (name, id)
     swarm: bool = False
     proxies: tuple[str, str] = ("", "")  # that the daemon pulls through, for http and https
+    userns_remap: bool = False
+    selinux: bool = False
+    snap: bool = False
+    elsewhere: str | None = None  # the machine that it runs on, where that isn't this one
+    flags: tuple[tuple[str, str], ...] = ()  # that its daemon is started with
     cdi_ready: bool = False  # it knows CDI and has a device of nvidia.com/gpu
 
 
@@ -74,6 +86,12 @@ class System:
 
     container: str | None = None  # what runs it, where the machine is itself a container
     systemd: bool = True  # as its service manager
+    wsl: bool = False
+    id: str | None = None
+    family: str | None = None
+    repository: tuple[str, str] | None = None  # (debian or ubuntu, codename) whose packages fit; None where none do
+    namespaces: bool = True  # for users without rights
+    selinux: bool = False  # enforcing
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +193,10 @@ class Host:
     fabric_installed: bool | None
     fabric_active: bool | None
     fabric_version: str | None
+    fabric_state: str | None  # as the GPUs see it: completed, waiting, none
+    gpus_on_bus: int  # NVIDIA's, those reserved for virtual machines left out
+    gpus_lost: tuple[str, ...]  # PCI addresses that nvidia-smi could not reach
+    needs_modules: tuple[str, str]  # (product on the PCI bus, open or proprietary) where it takes one kind only
     gpu_processes: int
     docker: Docker
     podman_version: str | None
@@ -182,6 +204,7 @@ class Host:
     apptainer_version: str | None
     toolkit_version: str | None
     toolkit_mode: str | None
+    no_cgroups: bool  # the legacy hook leaves the device cgroup alone
     images_by_engine: dict[str, tuple[frozenset[str], frozenset[str]]]  # (references, digests) of its images
     local_images: tuple[dict[str, Any], ...]
     pythons: tuple[Python, ...]
@@ -248,7 +271,7 @@ def read(facts: Any, catalog: Catalog) -> Host:
     driver = text(nvidia.get("driver_version"))
     cdi_lacks = _cdi_lacks(toolkit, driver)
     podman_installed = flag(podman.get("installed")) is True
-    lacks = _podman_lacks(podman, cdi_lacks) if podman_installed else "it is not installed"
+    lacks = _podman_lacks(podman, cdi_lacks, user) if podman_installed else "it is not installed"
     cuda, known = driver_cuda(driver, catalog.branch_cuda)
     root = flag(user.get("root")) is True
     name = text(user.get("name")) or ("root" if root else "the login user")
@@ -259,7 +282,16 @@ def read(facts: Any, catalog: Catalog) -> Host:
         os_family=text(os.get("family")),
         os_pretty=text(os.get("pretty")) or text(os.get("id")) or "an unknown operating system",
         apt=_apt(mapping(facts.get("apt"))),
-        system=System(container=text(os.get("container")), systemd=os.get("systemd") is not False),
+        system=System(
+            container=text(os.get("container")),
+            systemd=os.get("systemd") is not False,
+            wsl=nvidia.get("wsl") is True,
+            id=text(os.get("id")),
+            family=text(os.get("family")),
+            repository=_repository(os),
+            namespaces=user.get("namespaces") is not False,
+            selinux=os.get("selinux") is True,
+        ),
         home=text(user.get("home")) or ("/root" if root else "~"),
         user=name,
         root=root,
@@ -278,6 +310,10 @@ def read(facts: Any, catalog: Catalog) -> Host:
         fabric_installed=flag(fabric.get("installed")),
         fabric_active=flag(fabric.get("active")),
         fabric_version=text(fabric.get("version")),
+        fabric_state=text(fabric.get("state")),
+        gpus_on_bus=len(_on_bus(facts)),
+        gpus_lost=texts(nvidia.get("lost")),
+        needs_modules=_needs_modules(facts, catalog) if nvidia.get("state") == "no_devices" else ("", ""),
         gpu_processes=len(items(nvidia.get("processes"))),
         docker=_docker(mapping(engines.get("docker")), toolkit, cdi_lacks),
         podman_version=(text(podman.get("version")) or "unknown") if podman_installed else None,
@@ -285,11 +321,17 @@ def read(facts: Any, catalog: Catalog) -> Host:
         apptainer_version=(text(apptainer.get("version")) or "unknown") if apptainer.get("installed") is True else None,
         toolkit_version=(text(toolkit.get("version")) or "0") if toolkit.get("installed") is True else None,
         toolkit_mode=text(toolkit.get("mode")),
+        no_cgroups=toolkit.get("no_cgroups") is True,
         images_by_engine=_images_by_engine(images),
         local_images=tuple(images),
         pythons=_pythons(facts),
         managers=frozenset(str(name) for name, found in mapping(facts.get("managers")).items() if found),
-        stores=_stores(mapping(facts.get("disk")), text(user.get("home")) or "~", kept),
+        stores=_stores(
+            mapping(facts.get("disk")),
+            text(user.get("home")) or "~",
+            kept,
+            "containerd" in str(mapping(engines.get("docker")).get("images_dir")),
+        ),
         found_container=_container(facts.get("container")),
         kept=kept,
         sif_images=frozenset(texts(facts.get("sif_images"))),
@@ -378,6 +420,7 @@ def _kind(model: str, reported: str | None, catalog: Catalog) -> dict[str, Any]:
             "open_modules": product.open_modules,
             "forward_compat": product.forward_compat,
             "thresholds": _thresholds(product.name, catalog),
+            "nvlsm": product.nvlsm,
         }
     return known
 
@@ -391,6 +434,29 @@ def _nvidia_state(facts: dict[str, Any], nvidia: dict[str, Any]) -> str:
     if state == "ok" and not mappings(nvidia.get("gpus")):
         state = "no_devices" if in_slots else "none"
     return state
+
+
+def _repository(os: dict[str, Any]) -> tuple[str, str] | None:
+    """The distribution and release whose apt repositories fit this one: its own, or what it is made from."""
+    base = mapping(os.get("base")) or os
+    name, codename = text(base.get("id")), text(base.get("codename"))
+    return (name, codename) if name in ("debian", "ubuntu") and codename else None
+
+
+def _on_bus(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """NVIDIA's GPUs on the PCI bus that this system may use."""
+    found = mappings(mapping(facts.get("pci")).get("gpus"))
+    return [gpu for gpu in found if gpu.get("vendor") == PCI_NVIDIA and not str(gpu.get("driver")).startswith("vfio")]
+
+
+def _needs_modules(facts: dict[str, Any], catalog: Catalog) -> tuple[str, str]:
+    """A product on the bus that runs with one kind of kernel modules only, known by its PCI id."""
+    devices = {str(gpu.get("device")) for gpu in _on_bus(facts)}
+    for product in catalog.products.values() if devices else ():
+        kind = {"required": "open", "no": "proprietary"}.get(product.open_modules)
+        if kind and devices.intersection(product.pci_ids):
+            return product.name, kind
+    return "", ""
 
 
 def _others(facts: dict[str, Any]) -> tuple[Accelerator, ...]:
@@ -419,7 +485,7 @@ def _images_by_engine(images: list[dict[str, Any]]) -> dict[str, tuple[frozenset
     return found
 
 
-def _stores(disk: dict[str, Any], home: str, kept: tuple[Kept, ...]) -> dict[str, Store]:
+def _stores(disk: dict[str, Any], home: str, kept: tuple[Kept, ...], containerd: bool) -> dict[str, Store]:
     """Docker and Podman have a store of their own; the others keep all in the user's prefix."""
     docker, podman = mapping(disk.get("engine_root")), mapping(disk.get("podman_root"))
     own = mapping(disk.get("prefix")) or mapping(disk.get("home"))
@@ -431,7 +497,9 @@ def _stores(disk: dict[str, Any], home: str, kept: tuple[Kept, ...]) -> dict[str
             text(docker.get("path")) or "/var/lib/docker",
             number(docker.get("free_gb")),
             1.1,
-            "Free space (docker system df; docker image prune), or move the engine's data-root to a larger disk."
+            "Free space (docker system df; docker image prune), or move "
+            + ("containerd's root (/etc/containerd/config.toml)" if containerd else "the engine's data-root")
+            + " to a larger disk."
             + _frees("docker", kept),
         ),
         "podman": Store(
@@ -483,7 +551,11 @@ def kept_container(about: dict[str, Any], images: list[dict[str, Any]]) -> Kept 
     )  # fmt: skip
 
 
-def _podman_lacks(podman: dict[str, Any], cdi_lacks: str) -> str:
+def _podman_lacks(podman: dict[str, Any], cdi_lacks: str, user: dict[str, Any]) -> str:
+    if podman.get("rootless") is True and user.get("namespaces") is False:
+        return NO_NAMESPACES
+    if text(podman.get("version")) and versions.compare(text(podman.get("version")) or "0", PODMAN_WITH_CDI) < 0:
+        return f"version {podman.get('version')} knows no CDI, which came with {PODMAN_WITH_CDI}"
     if podman.get("rootless") is True and podman.get("subids") is False:
         return "it has no subordinate ids for this user (/etc/subuid, /etc/subgid)"
     return cdi_lacks
@@ -514,7 +586,11 @@ def _cdi_lacks(toolkit: dict[str, Any], driver: str | None) -> str:
 
 def _docker(docker: dict[str, Any], toolkit: dict[str, Any], cdi_lacks: str) -> Docker:
     if docker.get("installed") is not True:
-        return Docker(reason=text(docker.get("reason")))
+        left = mapping(docker.get("daemon_json"))
+        return Docker(
+            reason=text(docker.get("reason")), daemon_json=mapping(left.get("parsed")),
+            daemon_json_error=text(left.get("error")),
+        )  # fmt: skip
     config, proxy = mapping(docker.get("daemon_json")), mapping(docker.get("proxy"))
     return Docker(
         installed=True,
@@ -526,6 +602,11 @@ def _docker(docker: dict[str, Any], toolkit: dict[str, Any], cdi_lacks: str) -> 
         runtimes=texts(docker.get("runtimes")),
         cdi_ready=docker.get("cdi") is True and _docker_has_cdi(docker, toolkit, cdi_lacks),
         swarm=docker.get("swarm") is True,
+        userns_remap=docker.get("userns_remap") is True,
+        selinux=docker.get("selinux") is True,
+        snap=docker.get("snap") is True,
+        elsewhere=text(docker.get("elsewhere")),
+        flags=tuple(sorted((str(name), str(value)) for name, value in mapping(docker.get("flags")).items())),
         proxies=(text(proxy.get("http")) or "", text(proxy.get("https")) or ""),
         live_restore=docker.get("live_restore") is True,
         gpus_flag=flag(docker.get("gpus_flag")),

@@ -7,6 +7,7 @@ from typing import Any
 from verl_provision import catalog as catalogs
 from verl_provision.catalog import products
 
+FABRIC = {"installed": True, "active": True, "nvswitch": False}  # of a board whose switches are no PCI devices
 EVERYTHING_FITS_GB = 2000.0
 
 
@@ -72,6 +73,7 @@ def _nvidia(machine: Machine, product: dict[str, Any]) -> dict[str, Any]:
         "userspace_version": machine.driver,
         "module_on_disk": machine.driver,
         "kernel_modules": flavour,
+        **({"fabric_manager": FABRIC | {"version": machine.driver}} if "nvlsm" in product["extra_services"] else {}),
         "gpus": [
             {
                 "index": index,

@@ -19,6 +19,8 @@ class Product:
     memory_mb: int | None = None
     cpu: str | None = None
     nvswitch: bool = False
+    nvlsm: bool = False  # its board's switches need NVIDIA's subnet manager
+    pci_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ def products(catalog: dict[str, Any]) -> Names[Product]:
             memory_mb=max(sizes) * 1000 if sizes else None,
             cpu=text(entry.get("cpu")),
             nvswitch=entry.get("nvswitch") == "hgx",
+            nvlsm="nvlsm" in texts(entry.get("extra_services")),
+            pci_ids=texts(entry.get("pci_ids")),
         )
         found.append(((name, *texts(entry.get("aliases"))), product))
     return index(found)

@@ -22,6 +22,7 @@ FILES = {
     "thresholds": "thresholds",
     "managers": "managers",
     "daemon_json": "keys",
+    "distributions": "distributions",
 }
 KEPT = 8  # catalogs in the cache: one run needs one
 
@@ -29,7 +30,8 @@ _cache: dict[tuple, dict[str, Any]] = {}
 
 
 def load(root: str | os.PathLike | None = None, extra: Any = ()) -> dict[str, Any]:
-    """The catalog: {images, releases, cuda, gpus, vendors, thresholds, managers, daemon_json}.
+    """The catalog: {images, releases, cuda, gpus, vendors, thresholds, managers, daemon_json,
+    distributions}.
 
     `root` is the folder of the files, or a folder that has them in catalog/. `extra` is what `verl_catalog_extra`
     holds: a file, a mapping, or a list of both; see overlay.py. Raises CatalogError.

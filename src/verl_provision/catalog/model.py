@@ -107,6 +107,7 @@ class Catalog:
     refs: frozenset[str] = frozenset()  # how engines may call the images
     roomy_gb: float = 0.0  # free space with which every image fits
     managers: tuple[dict[str, Any], ...] = ()  # what a source environment may need, as pinned downloads
+    distributions: tuple[dict[str, Any], ...] = ()  # commands where we install nothing
     daemon_json: tuple[dict[str, Any], ...] = ()  # what makes a change of a key of it take effect
     faults: tuple[str, ...] = ()
 
@@ -174,6 +175,7 @@ def read(catalog: Any) -> Catalog:
         roomy_gb=2 * max([image.size_gb or 0 for image in images.values()] or [0]) + 100,
         managers=tuple(mappings(catalog.get("managers"))),
         daemon_json=tuple(mappings(catalog.get("daemon_json"))),
+        distributions=tuple(mappings(catalog.get("distributions"))),
         faults=tuple(faults),
     )
 

@@ -19,6 +19,8 @@ NOT_CONTENT = FILES | frozenset(
         "restart_running",
         "existing_source",
         "install",
+        "distribution",
+        "codename",
         "allow_disruption",
         "nodes",
         "node_key",

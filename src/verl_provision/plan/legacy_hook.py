@@ -7,7 +7,7 @@ from verl_provision import versions
 from verl_provision.catalog.model import Catalog
 from verl_provision.decide.junk import text
 from verl_provision.facts import Host
-from verl_provision.select.backend import INSTALLABLE
+from verl_provision.select.backend import command, installable
 
 WITHOUT = "1.18.0"  # the toolkit's runtime injects devices by CDI from here on
 GPUS_BY_CDI = "29.2.0"  # Docker's --gpus asks CDI first from here on
@@ -47,7 +47,7 @@ def upgrade_due(host: Host, may_disturb: bool) -> bool:
         or not (of_ours(host) and may_disturb and host.rights)
     ):
         return False
-    return host.toolkit_mode != "legacy" and host.os_family in INSTALLABLE
+    return host.toolkit_mode != "legacy" and installable(host.system)
 
 
 def fix(host: Host, catalog: Catalog, container: str) -> str:
@@ -58,12 +58,11 @@ def fix(host: Host, catalog: Catalog, container: str) -> str:
         said = "sudo nvidia-ctk config --in-place --set nvidia-container-runtime.mode=auto"
     elif not host.rights:
         said = f"Have an administrator upgrade nvidia-container-toolkit to {version}"
-    elif host.os_family in INSTALLABLE:
+    elif installable(host.system):
         return (
             f"Set nvidia_container_toolkit_version to {version}: the next run that finds the host idle upgrades the "
             f"toolkit and starts the container {container} anew."
         )
     else:
-        packages = {"suse": "zypper update", "arch": "pacman -Syu"}.get(host.os_family or "", "dnf upgrade")
-        said = f"sudo {packages} nvidia-container-toolkit (>= {WITHOUT})"
+        said = command(host.system, "toolkit", catalog).removesuffix("; then run again.")
     return f"{said}; then {anew}"

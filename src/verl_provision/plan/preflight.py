@@ -244,13 +244,14 @@ def _of_host(plan: dict[str, Any], machine: dict[str, Any]) -> list[dict[str, An
 def _docker(args: dict[str, Any], machine: dict[str, Any]) -> list[dict[str, Any]]:
     """Docker's own repository; only the engine and its command line have the version that was asked for."""
     arch = machine.get("arch") or "x86_64"
-    base = f"{str(args['mirror_apt']).rstrip('/')}/{machine.get('os')}"
+    base = f"{str(args['mirror_apt']).rstrip('/')}/{args.get('distribution') or machine.get('os')}"
     version = f"5:{args['version']}*" if args.get("version") else ""
+    codename = args.get("codename") or machine.get("codename")
     return _signed_packages(
         "verl_mirror_apt",
         key=f"{base}/gpg",
         fingerprint=args["key_fingerprint"],
-        index=f"{base}/dists/{machine.get('codename')}/stable/binary-{DEBIAN_ARCH.get(arch, arch)}",
+        index=f"{base}/dists/{codename}/stable/binary-{DEBIAN_ARCH.get(arch, arch)}",
         packages=[{"name": name, "version": version if own else ""} for name, own in DOCKER_PACKAGES.items()],
     )
 

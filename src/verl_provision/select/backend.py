@@ -5,6 +5,7 @@ from typing import Any
 
 from verl_provision import versions
 from verl_provision.catalog.model import Catalog
+from verl_provision.facts import NO_NAMESPACES, System
 from verl_provision.select.findings import Rejection
 from verl_provision.select.inputs import Preferences, SelectionFacts
 
@@ -59,7 +60,7 @@ def _attempts(facts: SelectionFacts, preferences: Preferences, catalog: Catalog,
         return _docker_present(choice, facts, catalog, gpu)
 
     def docker_install(choice: Choice) -> tuple[Rejection, str] | None:
-        return _docker_install(choice, facts, gpu, preferences.backend == "docker")
+        return _docker_install(choice, facts, catalog, gpu, preferences.backend == "docker")
 
     def podman(choice: Choice) -> tuple[Rejection, str] | None:
         return _podman(choice, facts, gpu)
@@ -86,6 +87,37 @@ def _attempts(facts: SelectionFacts, preferences: Preferences, catalog: Catalog,
     return [(name, attempt) for name, attempt in every if name == preferences.backend]
 
 
+def installable(system: System) -> bool:
+    """Whether packages of Docker's and NVIDIA's own apt repositories fit this system."""
+    return system.family in INSTALLABLE and system.repository is not None
+
+
+def command(system: System, what: str, catalog: Catalog) -> str:
+    """The command by which this system's family gets `docker` or the `toolkit`."""
+    for entry in catalog.distributions:
+        if entry.get("family") == system.family and (not entry.get("ids") or system.id in entry["ids"]):
+            return f"{entry[what]}; then run again."
+    name = "Docker Engine" if what == "docker" else "nvidia-container-toolkit"
+    return f"Install {name} as its documentation says, then run again."
+
+
+def _wrong_cgroups(rootless: bool) -> Rejection:
+    """The legacy hook may not write device rules for a rootless engine, and has to for any other."""
+    if rootless:
+        return Rejection(
+            "rootless Docker with the toolkit's legacy hook, which is to write cgroup rules that it may not write",
+            "no-cgroups = true in /etc/nvidia-container-runtime/config.toml, or CDI",
+            "sudo nvidia-ctk config --in-place --set nvidia-container-cli.no-cgroups=true (for all engines of this "
+            "host; better: sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml)",
+        )
+    return Rejection(
+        "no-cgroups = true is set in /etc/nvidia-container-runtime/config.toml, so the legacy hook gives containers of "
+        "this Docker no access to the GPUs",
+        "no-cgroups = false, or CDI",
+        "sudo nvidia-ctk config --in-place --set nvidia-container-cli.no-cgroups=false",
+    )
+
+
 def toolkit_floor(catalog: Catalog) -> str:
     """The oldest container toolkit without known holes."""
     about = catalog.toolkit.get("security_floor")
@@ -98,6 +130,16 @@ def _docker_present(choice: Choice, facts: SelectionFacts, catalog: Catalog, gpu
     if not docker.installed:
         return Rejection("Docker is not installed", "a working Docker", "Install Docker, or run with sudo rights."), (
             "backend"
+        )
+    if docker.elsewhere and (docker.reachable or docker.with_sudo):
+        return (
+            Rejection(
+                f"the Docker that answers here runs on another machine ({docker.elsewhere})",
+                "an engine of this machine's own",
+                f"Run verl-provision on {docker.elsewhere}, or switch back: docker context use default; "
+                "unset DOCKER_HOST",
+            ),
+            "backend",
         )
     if not docker.reachable and not docker.with_sudo and not facts.rights:
         asks = f"; sudo asks for a password ({facts.user})" if facts.sudo == "password" else ""
@@ -131,6 +173,18 @@ def _gpu_access(choice: Choice, facts: SelectionFacts, catalog: Catalog) -> tupl
     missing = facts.toolkit_version is None
     old = not missing and versions.compare(facts.toolkit_version or "", floor) < 0
     unregistered = not docker.nvidia_runtime and not docker.cdi_ready
+    if docker.snap and unregistered:
+        return (
+            Rejection(
+                "Docker is a snap, whose daemon neither finds the host's nvidia-container-runtime nor reads "
+                "/etc/docker/daemon.json, and it has no nvidia runtime of its own",
+                "Docker from its own packages, or a snap with the nvidia runtime",
+                "Replace it with Docker's own packages (sudo snap remove docker, with all its containers and images; "
+                "then run again), or set the snap's NVIDIA support up as its page says",
+            ),
+            "backend",
+        )
+    missing = missing and not docker.snap  # a snap has its own
     if docker.rootless and unregistered:
         return (
             Rejection(
@@ -138,6 +192,18 @@ def _gpu_access(choice: Choice, facts: SelectionFacts, catalog: Catalog) -> tupl
                 "one of the two in the user's own daemon.json",
                 "nvidia-ctk runtime configure --runtime=docker --config=$HOME/.config/docker/daemon.json, then "
                 "systemctl --user restart docker; CDI needs nothing else",
+            ),
+            "backend",
+        )
+    legacy = facts.toolkit_mode == "legacy" or versions.compare(facts.toolkit_version or "0", "1.18.0") < 0
+    if legacy and not missing and not docker.cdi_ready and docker.rootless != facts.no_cgroups:
+        return _wrong_cgroups(docker.rootless), "backend"
+    if missing and not installable(facts.system):
+        return (
+            Rejection(
+                f"the NVIDIA container toolkit is not installed on {facts.os_pretty}",
+                "the NVIDIA container toolkit, or Debian or Ubuntu to install it on",
+                command(facts.system, "toolkit", catalog),
             ),
             "backend",
         )
@@ -162,7 +228,9 @@ def _no_place(facts: SelectionFacts) -> str:
     return f"{kind}{' and' if facts.system.container else ''} has no systemd to run it"
 
 
-def _docker_install(choice: Choice, facts: SelectionFacts, gpu: bool, asked: bool) -> tuple[Rejection, str] | None:
+def _docker_install(
+    choice: Choice, facts: SelectionFacts, catalog: Catalog, gpu: bool, asked: bool
+) -> tuple[Rejection, str] | None:
     if facts.docker.installed:
         return choice.passed[0][1], choice.passed[0][2]
     place = _no_place(facts)
@@ -178,10 +246,10 @@ def _docker_install(choice: Choice, facts: SelectionFacts, gpu: bool, asked: boo
                       f"Install Docker as root, or give {facts.user} passwordless sudo"),
             "rights",
         )  # fmt: skip
-    if facts.os_family not in INSTALLABLE:
+    if not installable(facts.system):
         return (
             Rejection(f"Docker is not installed on {facts.os_pretty}", "Docker, or Debian or Ubuntu to install it on",
-                      "Install Docker Engine as its documentation says, then run again."),
+                      command(facts.system, "docker", catalog)),
             "backend",
         )  # fmt: skip
     choice.install_engine = True
@@ -205,6 +273,10 @@ def _podman(choice: Choice, facts: SelectionFacts, gpu: bool) -> tuple[Rejection
 
 
 def _apptainer(choice: Choice, facts: SelectionFacts) -> tuple[Rejection, str] | None:
+    if not facts.system.namespaces and not facts.root:
+        return Rejection(
+            f"Apptainer: {NO_NAMESPACES}", "user namespaces", "sudo sysctl user.max_user_namespaces=15000"
+        ), "backend"
     if facts.apptainer_version is None:
         return Rejection("Apptainer is not installed", "Apptainer", "Have an administrator install it."), "backend"
     choice.how, choice.become = f"Apptainer {facts.apptainer_version} is there and needs no rights", False

@@ -27,6 +27,8 @@ class Docker:
     reason: str | None
     nvidia_runtime: bool
     cdi_ready: bool
+    snap: bool
+    elsewhere: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,17 @@ class SelectionFacts:
     fabric_installed: bool | None
     fabric_active: bool | None
     fabric_version: str | None
+    fabric_state: str | None
+    gpus_on_bus: int
+    gpus_lost: tuple[str, ...]
+    needs_modules: tuple[str, str]
     docker: Docker
     podman_version: str | None
     podman_lacks: str
     apptainer_version: str | None
     toolkit_version: str | None
+    toolkit_mode: str | None
+    no_cgroups: bool
     pythons: tuple[Python, ...]
     managers: frozenset[str]
     stores: tuple[Store, ...]
@@ -84,7 +92,7 @@ class SelectionFacts:
             **same,
             docker=Docker(
                 docker.installed, docker.version, docker.reachable, docker.with_sudo, docker.rootless, docker.reason,
-                "nvidia" in docker.runtimes, docker.cdi_ready,
+                "nvidia" in docker.runtimes, docker.cdi_ready, docker.snap, docker.elsewhere,
             ),
             stores=tuple(_measured(store, catalog) for store in host.stores.values()),
             local=() if roomy else tuple(

@@ -23,7 +23,17 @@ def own(tmp_path: Path) -> Path:
 
 def test_the_shape() -> None:
     catalog = load()
-    assert set(catalog) == {"images", "releases", "cuda", "gpus", "vendors", "thresholds", "managers", "daemon_json"}
+    assert set(catalog) == {
+        "images",
+        "releases",
+        "cuda",
+        "gpus",
+        "vendors",
+        "thresholds",
+        "managers",
+        "daemon_json",
+        "distributions",
+    }
     assert isinstance(catalog["images"], list) and isinstance(catalog["releases"], list)
     assert catalog["cuda"]["driver_floor"]["13"] == "580"
 

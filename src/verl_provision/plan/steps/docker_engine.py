@@ -1,5 +1,6 @@
 """Plan role docker_engine: install Docker, or bring its daemon.json to what is wanted."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,18 @@ from verl_provision.select.decision import Decision
 from verl_provision.variables import Request
 
 NAME = "docker_engine"
+FLAG_KEYS = {  # dockerd's flags whose keys in daemon.json have another name
+    "host": "hosts",
+    "add-runtime": "runtimes",
+    "registry-mirror": "registry-mirrors",
+    "insecure-registry": "insecure-registries",
+    "label": "labels",
+    "exec-opt": "exec-opts",
+    "storage-opt": "storage-opts",
+    "log-opt": "log-opts",
+    "dns-opt": "dns-opts",
+}
+DAEMON_JSON = "/etc/docker/daemon.json"
 OWN_SOURCE = "/etc/apt/sources.list.d/docker.sources"
 DOCKER_APT = "https://download.docker.com/linux"
 
@@ -50,7 +63,15 @@ def plan(host: Host, request: Request, decision: Decision, context: Context) -> 
     change = daemon_json.classify(docker.daemon_json, wanted, docker.version, table)
     pulls, blocked, notes = proxy_for_pulls(host, request, decision, context)
     args["set_proxy"] = bool(pulls) and not blocked
+    if docker.installed and docker.daemon_json_path != DAEMON_JSON and not docker.rootless:
+        args.setdefault("daemon_json", docker.daemon_json_path)
     step = Engine(args, step_key(NAME, args), notes=notes, blocked=blocked)
+    broken = unreadable(host)
+    if broken and not decision.choice.install_engine:
+        (error,) = broken.errors
+        step = step.noting(warn("daemon_json", f"{error['found']}; dockerd will not start again with it", error["fix"]))
+    elif decision.choice.install_engine:
+        step = step.noting(broken + clashing(host))
     if decision.choice.install_engine and docker.installed:
         return step.because("Docker does not answer")
     if decision.choice.install_engine:
@@ -76,8 +97,10 @@ def source(host: Host, args: dict[str, Any]) -> tuple[str, Notes]:
     """The apt source that Docker's packages come from, where there is one already."""
     if args["source"] != "docker":
         return "", apt.works(host)
-    uri = f"{str(args['mirror_apt']).rstrip('/')}/{host.os_id}"
-    return apt.existing_source(host, uri, host.os_codename or "", args["key_fingerprint"], OWN_SOURCE)
+    name, codename = host.system.repository or ("", "")
+    args |= {"distribution": name, "codename": codename}
+    uri = f"{str(args['mirror_apt']).rstrip('/')}/{name}"
+    return apt.existing_source(host, uri, codename, args["key_fingerprint"], OWN_SOURCE)
 
 
 def proxy_for_pulls(host: Host, request: Request, decision: Decision, context: Context) -> tuple[str, str, Notes]:
@@ -128,6 +151,36 @@ def _waiting(host: Host, context: Context, wanted: dict[str, Any], settled: bool
     return {key: daemon_json.effect(key, docker.version, table) for key in texts(state.get("waiting"))}
 
 
+def unreadable(host: Host) -> Notes:
+    """A daemon.json with which no dockerd starts; one that this user just may not read says nothing."""
+    path, error = host.docker.daemon_json_path, host.docker.daemon_json_error
+    if not error or not error.startswith("it "):
+        return Notes()
+    found = f"{path}: {error}"
+    fix = f"Mend it (python3 -m json.tool {path}); it is not overwritten."
+    needed = "valid JSON, with which dockerd starts"
+    return Notes(errors=({"rule": "daemon_json", "found": found, "needed": needed, "where": path, "fix": fix},))
+
+
+def clashing(host: Host, wanted: Iterable[str] = ()) -> Notes:
+    """Keys that dockerd is given both as a flag and in daemon.json: it does not start then."""
+    path = host.docker.daemon_json_path
+    flags = {FLAG_KEYS.get(name, name): name for name, _ in host.docker.flags}
+    both = sorted(set(flags) & {*host.docker.daemon_json, *wanted})
+    if not both:
+        return Notes()
+    named = ", ".join(f"{key} (--{flags[key]})" for key in both)
+    error = {
+        "rule": "daemon_json",
+        "found": f"dockerd gets {named} as a flag of its service",
+        "needed": f"each setting in one place: dockerd does not start where {path} has it too",
+        "where": path,
+        "fix": "Take the flag out: sudo systemctl edit --full docker.service, then: sudo systemctl daemon-reload on an "
+        f"idle host; or take the key out of {path}.",
+    }
+    return Notes(errors=(error,))
+
+
 def may_edit(host: Host, step: str, what: str) -> Notes:
     """What keeps a step from merging `what` into daemon.json: no readable JSON, or no rights. Nothing where it may."""
     path = host.docker.daemon_json_path
@@ -143,4 +196,4 @@ def may_edit(host: Host, step: str, what: str) -> Notes:
     if not host.rights:
         fix = f"Give {host.user} passwordless sudo, or have an administrator change it."
         return warn("rights", f"{step} would change {what} in {path}, which needs root", fix)
-    return Notes()
+    return clashing(host, (key.partition(".")[0] for key in what.split(", ")))

@@ -7,7 +7,7 @@ from verl_provision.decide.junk import mapping, text, texts
 from verl_provision.facts import Host
 from verl_provision.plan import apt, legacy_hook
 from verl_provision.plan.keys import step_key
-from verl_provision.plan.steps.docker_engine import may_edit
+from verl_provision.plan.steps.docker_engine import DAEMON_JSON, may_edit
 from verl_provision.plan.steps.step import Context, Notes, Step, applied_hash, defer, warn
 from verl_provision.select import backend
 from verl_provision.select.decision import Decision
@@ -16,7 +16,6 @@ from verl_provision.variables import Request
 NAME = "nvidia_container_toolkit"
 TOOLKIT_REPOSITORY = "https://nvidia.github.io/libnvidia-container"
 OWN_SOURCE = "/etc/apt/sources.list.d/nvidia-container-toolkit.list"
-DAEMON_JSON = "/etc/docker/daemon.json"
 UPGRADE = "toolkit_upgrade"
 
 
@@ -35,6 +34,8 @@ def plan(host: Host, request: Request, decision: Decision, context: Context) -> 
         cdi=True,
         become=not host.root,
     )
+    if host.docker.installed and host.docker.daemon_json_path != DAEMON_JSON and not host.docker.rootless:
+        args.setdefault("daemon_json", host.docker.daemon_json_path)
     step = Step(args, step_key(NAME, args))
     reasons, upgrade = package_reasons(host, request, context)
     lost = entry_lost(host, args)
@@ -48,6 +49,8 @@ def plan(host: Host, request: Request, decision: Decision, context: Context) -> 
         floor = backend.toolkit_floor(context.catalog)
         fix = f"Have an administrator install nvidia-container-toolkit >= {floor}."
         return step.noting(warn("rights", f"{reasons[0]}, which {host.user} may not change", fix))
+    if (upgrade or host.toolkit_version is None) and not backend.installable(host.system):
+        return step.noting(warn("toolkit_floor", reasons[0], backend.command(host.system, "toolkit", context.catalog)))
     if lost or (choice.configure_runtime and not choice.install_engine):
         unable = may_edit(host, NAME, "runtimes")
         if unable:

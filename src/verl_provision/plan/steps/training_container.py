@@ -4,7 +4,8 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from verl_provision.decide.junk import items, mapping, text
+from verl_provision import versions
+from verl_provision.decide.junk import items, mapping, text, texts
 from verl_provision.facts import Host
 from verl_provision.plan import container_files, disruption, legacy_hook
 from verl_provision.plan.keys import step_key
@@ -14,6 +15,7 @@ from verl_provision.select.decision import Decision
 from verl_provision.variables import Request
 
 NAME = "training_container"
+DISABLE_REQUIRE = "NVIDIA_DISABLE_REQUIRE"
 SHM_SIZE = "10g"  # the selection guide's; the role raises it to what Ray wants
 
 
@@ -31,6 +33,9 @@ def plan(host: Host, request: Request, decision: Decision, context: Context) -> 
         if step_key(NAME, {**other, **inside}) in (applied_hash(host, NAME), container.key):
             # Another way to its GPUs is no reason to make it anew.
             step = Step(other, step_key(NAME, {**other, **inside}))
+    step = step.noting(
+        remapped_users(host, decision, step.args) + image_requirement(host, decision, context, step.args)
+    )
     step = step.noting(legacy_hook_warning(host, request, context, step.args["gpu_request"]))
     step = step.noting(container_files.notes(host, step.args))
     if step.notes.errors:
@@ -75,13 +80,67 @@ def arguments(host: Host, request: Request, decision: Decision, context: Context
         disruption_allowed=request.disrupt,
         discard_kept=request.discard_changes,
     )
-    args["env"] = {**container_env(request, context), **mapping(args["env"])}
+    refuses = refuses_by_requirement(host, decision, context, args["gpu_request"])
+    unchecked = {DISABLE_REQUIRE: "1"} if refuses and not toolkit_is_upgraded(host, context) else {}
+    args["env"] = {**container_env(request, context), **unchecked, **mapping(args["env"])}
+    if (host.docker.selinux and decision.backend == "docker") or (host.system.selinux and decision.backend == "podman"):
+        # SELinux keeps a labelled container from the host's checkout and from the GPUs' device nodes.
+        args["extra_args"] = ["--security-opt=label=disable", *args["extra_args"]]
     if context.token:
         args["volumes"] = [*items(args["volumes"]), f"{context.prefix}/secrets:{SECRETS}:ro"]
     if any(defect.get("id") == "entrypoint" for defect in decision.candidate.image.defects):
         # The image's ENTRYPOINT is a server: `sleep infinity` would become its argument.
         args["extra_args"] = ["--entrypoint=", *args["extra_args"]]
     return args
+
+
+def remapped_users(host: Host, decision: Decision, args: dict[str, Any]) -> Notes:
+    """A daemon that maps users refuses the host's network, found out only after the pull."""
+    if decision.backend != "docker" or not host.docker.userns_remap or "--userns=host" in args["extra_args"]:
+        return Notes()
+    error = {
+        "rule": "userns_remap",
+        "found": "Docker maps the users of containers (userns-remap in daemon.json), and refuses --net=host with it",
+        "needed": "the host's user namespace for this container",
+        "where": "training_container_extra_args",
+        "fix": "Set training_container_extra_args to ['--userns=host'], where root in the container may be root of the "
+        "host; or another verl_backend.",
+    }
+    return Notes(errors=(error,))
+
+
+def image_requirement(host: Host, decision: Decision, context: Context, args: dict[str, Any]) -> Notes:
+    """Say where the image's own check of the driver is switched off."""
+    if not refuses_by_requirement(host, decision, context, args["gpu_request"]):
+        return Notes()
+    way = "it is upgraded first" if toolkit_is_upgraded(host, context) else f"{DISABLE_REQUIRE} is set"
+    cuda = versions.minor(decision.candidate.image.cuda)
+    message = (
+        f"the toolkit {host.toolkit_version} would refuse the image by its NVIDIA_REQUIRE_CUDA (CUDA {cuda}, driver "
+        f"{host.driver}), which minor-version compatibility carries: {way}"
+    )
+    return warn("image_require", message, "Upgrade the toolkit to 1.18 or the driver for full support.")
+
+
+def toolkit_is_upgraded(host: Host, context: Context) -> bool:
+    """Whether this run brings a toolkit that no longer checks what images require."""
+    toolkit = context.before.get("nvidia_container_toolkit")
+    return bool(toolkit and toolkit.reason and toolkit.args.get("install")) and host.toolkit_mode != "legacy"
+
+
+def refuses_by_requirement(host: Host, decision: Decision, context: Context, gpu_request: str) -> bool:
+    """Whether the toolkit's legacy mode would refuse the image, though its driver is one that carries it."""
+    cuda = decision.candidate.image.cuda
+    by_hook = gpu_request in ("gpus_all", "runtime_env") and host.toolkit_version
+    legacy = host.toolkit_mode == "legacy" or versions.compare(host.toolkit_version or "0", legacy_hook.WITHOUT) < 0
+    if not (by_hook and legacy and cuda and host.driver and host.driver_cuda):
+        return False
+    if versions.compare(versions.minor(host.driver_cuda), versions.minor(cuda)) >= 0:
+        return False
+    about = mapping(mapping(context.catalog.cuda.get("image_require")).get("windows")).get(versions.minor(cuda))
+    window = mapping(about)
+    geforce = any("geforce" in gpu.model.lower() for gpu in host.gpus)
+    return versions.major(host.driver) not in texts(window.get("branches")) or (geforce and not window.get("geforce"))
 
 
 def legacy_hook_warning(host: Host, request: Request, context: Context, gpu_request: str) -> Notes:

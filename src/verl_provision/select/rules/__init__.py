@@ -36,6 +36,7 @@ class Rule:
 RULES = (
     Rule("vendor_apply", "host", gpu.vendor_apply),
     Rule("driver_state", "host", driver.driver_state),
+    Rule("gpus_missing", "host", driver.gpus_missing),
     Rule("driver_branch", "host", driver.driver_branch),
     Rule("first_driver", "host", driver.first_driver),
     Rule("end_of_life", "host", driver.end_of_life_driver),

@@ -26,8 +26,37 @@ def driver_state(candidate: None, facts: SelectionFacts, preferences: Preference
             return Warning("a driver update waits for a reboot", "Reboot when nothing is running.")
         return None
     reason, fix = STATES.get(facts.nvidia_state, STATES["error"])
+    product, kind = facts.needs_modules
+    if facts.nvidia_state == "no_devices" and kind and facts.kernel_modules and facts.kernel_modules != kind:
+        return _other_modules(
+            f"{facts.nvidia_reason or reason}: {facts.kernel_modules} kernel modules with {product}", kind, facts
+        )
     return Rejection(
         facts.nvidia_reason or reason, "a loaded NVIDIA driver that lists its GPUs", facts.nvidia_fix or fix, hard=True
+    )
+
+
+def _other_modules(found: str, kind: str, facts: SelectionFacts) -> Rejection:
+    """Refuse kernel modules of the wrong kind."""
+    branch = versions.major(facts.driver) if facts.driver else "the driver"
+    fix = f"Install the proprietary driver {branch}, then reboot."
+    if kind == "open":
+        fix = f"Install nvidia-driver-{branch}-open (or nvidia-open), then reboot."
+    return Rejection(found, f"the {kind} kernel modules", fix, hard=True)
+
+
+def gpus_missing(candidate: None, facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> Finding | None:
+    """Fewer GPUs that answer than there are on the PCI bus: one is lost, or was never started."""
+    listed = len(facts.gpus)
+    if not listed or (listed >= facts.gpus_on_bus and not facts.gpus_lost):
+        return None
+    if facts.system.container and not facts.gpus_lost:
+        return None  # a container gets a part of them, and sees the whole bus
+    lost = f"; it could not reach {', '.join(facts.gpus_lost)}" if facts.gpus_lost else ""
+    return Warning(
+        f"nvidia-smi lists {listed} GPU{'s' * (listed > 1)}, {facts.gpus_on_bus} NVIDIA GPUs are on the PCI bus{lost}: "
+        f"this host is planned and verified with {listed}",
+        "sudo dmesg | grep -E 'NVRM|Xid'; a lost GPU often comes back with a reboot",
     )
 
 
@@ -105,8 +134,18 @@ def fabric_manager(
     candidate: None, facts: SelectionFacts, preferences: Preferences, catalog: Catalog
 ) -> Finding | None:
     """On an NVSwitch board CUDA answers 802 until Fabric Manager of the driver's own version runs."""
-    if not facts.nvswitch or not facts.gpus:
+    hidden = sum(gpu.nvlsm for gpu in facts.gpus) > 1 and facts.fabric_state != "none"
+    if not (facts.nvswitch or hidden) or not facts.gpus or (hidden and facts.fabric_state == "completed"):
         return None
+    if hidden and facts.fabric_active is not True:
+        installed = "installed but not active" if facts.fabric_installed else "not installed"
+        return Rejection(
+            f"an NVSwitch board ({facts.gpus[0].model}) on which Fabric Manager is {installed}",
+            f"nvidia-fabricmanager {facts.driver} and nvlsm running (until then CUDA answers 802)",
+            f"Install nvidia-fabricmanager {facts.driver} and nvlsm, then: sudo systemctl enable --now "
+            "nvidia-fabricmanager",
+            hard=True,
+        )
     needed = f"nvidia-fabricmanager {facts.driver} running (until then CUDA answers 802)"
     if facts.fabric_active is False:
         if facts.fabric_installed is False:
