@@ -83,6 +83,9 @@ def _keyword(keyword: str, wanted: Any, schema: dict[str, Any], whole: dict[str,
             return lambda value: type(value) is not list or len(value) <= wanted
         case "maxProperties":
             return lambda value: type(value) is not dict or len(value) <= wanted
+        case "propertyNames":
+            named = _made(wanted, whole, made)
+            return lambda value: type(value) is not dict or all(map(named, value))
         case "items":
             check = _made(wanted, whole, made)
             return lambda value: type(value) is not list or all(map(check, value))
