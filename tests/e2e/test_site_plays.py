@@ -47,6 +47,16 @@ def test_a_fleet_that_lacks_only_a_restart_goes_by_batches_that_wait_for_no_pull
     assert {host["state"] for host in fleet.report()["hosts"].values()} == {"verified"}
 
 
+def test_a_host_keeps_its_order_beside_one_that_has_only_its_last_step_to_do(tmp_path):
+    own = {"gpu-1": {}, "by-source": {"verl_backend": "source"}, "gpu-2": {}}
+    fleet = SiteFleet(tmp_path, RESTARTED, own, verl_backend="docker")
+    run = fleet.run()
+    plans = fleet.planned()[0]["hosts"]
+    for name in own:
+        done = [step for host, step, said in fleet.done() if host == name and said == "begins"]
+        assert done == [*plans[name]["steps"], "verification"], run.stdout
+
+
 def test_a_second_playbook_of_the_same_invocation_plans_what_the_first_did(tmp_path):
     fleet = SiteFleet(tmp_path, "h100x8_580", {"gpu-1": {"training_container_shm_size": "64g"}}, verl_backend="docker")
     run = fleet.run(playbooks=2)

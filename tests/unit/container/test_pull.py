@@ -224,19 +224,19 @@ def test_the_login_goes_away_with_the_pull(module, fake, tmp_path, monkeypatch):
     assert "hunter2-canary" not in "".join(path.read_text() for path in (tmp_path / "jobs").iterdir())
 
 
-DIGEST = "sha256:5042942950342e8d8b5a2503e6f429a11d0c5042e7d8b4429bb03a1c9d0502e1"
+FULL_OF_STATUSES = "sha256:5042942950342e8d8b5a2503e6f429a11d0c5042e7d8b4429bb03a1c9d0502e1"
 
 
 @pytest.mark.parametrize(
     ("said", "final"),
     [
-        (f"manifest for verlai/verl@{DIGEST} not found: manifest unknown: manifest unknown", True),
-        (f"failed to register layer: write /blobs/{DIGEST}: no space left on device", True),
+        (f"manifest for verlai/verl@{FULL_OF_STATUSES} not found: manifest unknown: manifest unknown", True),
+        (f"failed to register layer: write /blobs/{FULL_OF_STATUSES}: no space left on device", True),
         ('Get "https://r.invalid/v2/": x509: certificate has expired or is not yet valid', True),
         ("unexpected status from HEAD request to https://r.invalid/v2/x/manifests/y: 403 Forbidden", True),
         ("toomanyrequests: You have reached your pull rate limit", False),
         ("received unexpected HTTP status: 503 Service Unavailable", False),
-        (f"error pulling image: download failed for {DIGEST}: unexpected EOF", False),
+        (f"error pulling image: download failed for {FULL_OF_STATUSES}: unexpected EOF", False),
     ],
 )
 def test_a_digests_digits_are_no_status(said, final):

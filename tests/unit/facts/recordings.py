@@ -5,6 +5,7 @@
 
 import atexit
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -34,7 +35,8 @@ def lay_out(folder):
                 elif isinstance(content, dict):
                     path.symlink_to(content["link"])
                 else:
-                    path.write_text(content, encoding="utf-8")
+                    # A recorded Docker runs on the machine that asks it.
+                    path.write_text(content.replace("redacted-host", os.uname().nodename), encoding="utf-8")
                     path.chmod(0o755 if part == "bin" else 0o644)
     return folder
 

@@ -72,7 +72,7 @@ def test_reasons_name_the_values_found():
     assert "550.144.03" in found["mismatch"]["reason"] and "550.163.01" in found["mismatch"]["reason"]
     assert found["mismatch"]["fix"] == "sudo reboot" and found["mismatch"]["reboot_pending"]
     assert "0000:19:00.0" in found["nouveau"]["reason"]
-    assert "within 10 s" in found["smi_hang"]["reason"]
+    assert "within 12 s" in found["smi_hang"]["reason"]
     assert "8 NVIDIA GPUs" in found["driver_not_loaded"]["reason"]
     assert found["driver_not_loaded"]["fix"] == "sudo modprobe nvidia"
 
