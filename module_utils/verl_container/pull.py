@@ -22,6 +22,7 @@ import time
 
 from ansible.module_utils.verl_container import cli
 from ansible.module_utils.verl_state import files
+from ansible.module_utils.verl_state.claim import started as process_start
 
 DIGEST = re.compile(r"[0-9a-f]{8,}")  # its digits are no status
 HTTP_STATUS = re.compile(r"\b(?:429|500|502|503|504)\b")
@@ -161,16 +162,6 @@ def line(job, now=None):
     if job.get("attempt", 1) > 1:
         text += ", try {0}".format(job["attempt"])
     return text
-
-
-def process_start(pid):
-    """Return a process's start time in ticks, or None: a pid alone may have been given to someone else."""
-    try:
-        with open("/proc/{0}/stat".format(pid), encoding="utf-8") as handle:
-            fields = handle.read().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else int(fields[19])
 
 
 def read(path):

@@ -9,6 +9,6 @@ if str(HERE) not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(str(HERE))
 
 from ansible.module_utils.verl_container import preflight, registry, web  # noqa: E402
-from ansible.module_utils.verl_state import files  # noqa: E402
+from ansible.module_utils.verl_state import claim, files  # noqa: E402
 
-__all__ = ["files", "preflight", "registry", "web"]
+__all__ = ["claim", "files", "preflight", "registry", "web"]

@@ -19,7 +19,7 @@ def hosts(hostvars: Vars, play: str, check_mode: bool = False) -> list[str]:
 
     `facts` are those that may be connected to, `failed` those that fail the run (none in plan mode: plan.yml tells what
     doesn't fit from what drifted), `before`, `disturb`, `after`, `ray` and `prove` those that have steps
-    or chores there; `release` are those in pull mode on which something was done.
+    or chores there; `release` are those that this run claimed, since something was to be done on them.
     """
     known = hostvars.get("localhost", {})
     run, fleet = known.get("__verl_run", {}), known.get("__verl_fleet", {})
@@ -30,7 +30,7 @@ def hosts(hostvars: Vars, play: str, check_mode: bool = False) -> list[str]:
         return [str(name) for name, verdict in told.get("verdicts", {}).items() if not verdict["well"]] or NO_HOSTS
     names = [str(name) for name in fleet.get("hosts", {})]
     if play == "release":
-        return ([] if check_mode else [name for name in names if "__verl_held" in hostvars[name]]) or NO_HOSTS
+        return ([] if check_mode else [name for name in names if "__verl_claimed" in hostvars[name]]) or NO_HOSTS
     also = chores(hostvars, fleet, play, check_mode)
     found = [name for name in names if in_run(hostvars, fleet, name) and steps(hostvars, name, play, check_mode)]
     found = [name for name in names if name in found or name in also]
@@ -48,8 +48,8 @@ def in_run(hostvars: Vars, fleet: Mapping[str, Any], name: str) -> bool:
 def chores(hostvars: Vars, fleet: Mapping[str, Any], play: str, check_mode: bool = False) -> set[str]:
     """The hosts with something to do in a play beside their steps.
 
-    `before`: those in pull mode on which this run does something are kept from pulling. `after`: those that an earlier
-    run left drained are taken back, where no step of this run did that.
+    `before`: those on which this run does something are claimed. `after`: those that an earlier run left drained are
+    taken back, where no step of this run did that.
     """
     if check_mode:
         return set()
@@ -57,12 +57,7 @@ def chores(hostvars: Vars, fleet: Mapping[str, Any], play: str, check_mode: bool
         return {str(name) for name in fleet.get("drained", []) if "__verl_drained" not in hostvars[name]}
     if play != "before":
         return set()
-    return {str(name) for name, plan in fleet.get("hosts", {}).items() if pulls(hostvars, name) and works(plan)}
-
-
-def pulls(hostvars: Vars, name: str) -> bool:
-    """Whether a host is in pull mode."""
-    return bool(((hostvars[name].get("__verl_facts") or {}).get("facts") or {}).get("pull"))
+    return {str(name) for name, plan in fleet.get("hosts", {}).items() if works(plan)}
 
 
 def works(plan: Item) -> bool:

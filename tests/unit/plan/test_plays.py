@@ -121,16 +121,17 @@ def test_a_host_that_an_earlier_run_left_drained_is_taken_back():
     assert plays.hosts(hostvars, "after") == NO_HOSTS
 
 
-def test_pull_runs_are_kept_away_where_something_is_done_on_a_host_in_pull_mode():
+def test_other_runs_are_kept_away_where_something_is_done():
     pulls = {"facts": facts("h100x8_580")["facts"] | {"pull": {"hold": "/var/lib/verl-provision/pull/hold"}}}
     hostvars = {"pulls": {"__verl_facts": pulls}, "pushed": {"__verl_facts": facts("h100x8_580")}, "gone": {}}
     _, plan = planned(hostvars)
     for name in ("pulls", "pushed"):
         plan["hosts"][name]["steps"] = {}
+    plan["hosts"]["pushed"]["verification"]["needed"] = False
     assert plays.hosts(hostvars, "before") == ["pulls"]  # it is to be verified
     assert plays.hosts(hostvars, "before", check_mode=True) == NO_HOSTS
     assert plays.hosts(hostvars, "release") == NO_HOSTS
-    hostvars["pulls"]["__verl_held"] = {"changed": True}
+    hostvars["pulls"]["__verl_claimed"] = {"changed": True}
     assert plays.hosts(hostvars, "release") == ["pulls"]
     plan["hosts"]["pulls"]["verification"]["needed"] = False
     assert plays.hosts(hostvars, "before") == NO_HOSTS
