@@ -1,4 +1,4 @@
-"""The example pipeline: commands that exist, actions pinned by commit, the fleet's key never in a fork's hands."""
+"""The example pipeline: commands that exist, actions pinned by commit, no key in a pull request's hands."""
 
 import re
 import shlex
@@ -23,8 +23,8 @@ def commands(step):
 
 def test_each_event_has_its_job():
     assert set(WORKFLOW["on"]) == {"pull_request", "push", "schedule"}
-    assert set(JOBS) == {"plan", "apply", "drift"}
-    for event, job in (("pull_request", "plan"), ("push", "apply"), ("schedule", "drift")):
+    assert set(JOBS) == {"check", "plan", "apply", "drift"}
+    for event, job in (("pull_request", "check"), ("push", "plan"), ("push", "apply"), ("schedule", "drift")):
         assert f"github.event_name == '{event}'" in JOBS[job]["if"]
 
 
@@ -40,15 +40,27 @@ def test_actions_are_pinned_by_commit():
         assert "uses" not in step or re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"])
 
 
-def test_rights_are_few_and_forks_have_none():
+def test_what_a_pull_request_wrote_runs_without_secrets_and_away_from_the_fleet():
+    """An inventory is code: its Jinja, its plugins and its scripts run where it is read."""
+    exposed = [job for job in JOBS.values() if "pull_request" in job["if"]]
+    assert exposed == [JOBS["check"]]
+    assert "pull_request_target" not in WORKFLOW["on"]
+    for job in exposed:
+        assert "secrets." not in yaml.dump(job)
+        assert "environment" not in job
+        assert job["runs-on"].startswith("ubuntu-")
+
+
+def test_rights_are_few_and_nothing_is_applied_before_its_plan_was_approved():
     assert WORKFLOW["permissions"] == {"contents": "read"}
-    assert "head.repo.full_name == github.repository" in JOBS["plan"]["if"]
-    assert JOBS["apply"]["environment"]
-    assert [name for name, job in JOBS.items() if "pull-requests" in job.get("permissions", {})] == ["plan"]
+    assert not any("permissions" in job for job in JOBS.values())
+    assert JOBS["apply"]["environment"] == "fleet"
+    assert JOBS["apply"]["needs"] == "plan"
+    assert all(job.get("environment") for job in JOBS.values() if "secrets." in yaml.dump(job))
 
 
 def test_no_expression_is_pasted_into_a_shell_and_every_step_is_known():
     for _, step in STEPS:
         assert ("run" in step) != ("uses" in step)
         assert "${{" not in step.get("run", "")
-        assert set(step) <= {"name", "uses", "run", "env", "if"}
+        assert set(step) <= {"name", "uses", "run", "env", "if", "with"}

@@ -1,6 +1,7 @@
 """The pull script against repositories made on the spot: only what an allowed key signed runs, and it is told."""
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -20,6 +21,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.unit.source_environment import tiny_index
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "roles/pull_timer/files/verl_provision_pull.py"
@@ -419,9 +422,15 @@ def test_ansible_itself_converges_this_machine(fleet):
 
 
 def test_what_a_host_installs_is_what_the_project_pins_and_whole():
-    pins = (ROOT / "requirements/core-2.19.txt").read_text().split()
-    installed = yaml.safe_load((ROLE / "defaults/main.yml").read_text())["pull_timer_requirements"]
-    assert set(installed) <= set(pins)
+    def versions(text):
+        pins = (line.split("==") for line in re.findall(r"(?m)^[\w.-]+==[\w.]+", text))
+        return {canonicalize_name(name): version for name, version in pins}
+
+    installed = (ROLE / "files/requirements.txt").read_text()
+    pins = versions((ROOT / "requirements/core-2.19.txt").read_text())
+    assert versions(installed).items() <= pins.items()
+    assert len(re.findall(r"==.*\\\n    --hash=sha256:[0-9a-f]{64}", installed)) == len(versions(installed)) == 15
+    installed = [f"{name}=={version}" for name, version in versions(installed).items()]
     names = {canonicalize_name(pin.split("==")[0]) for pin in installed}
     here = {canonicalize_name(found.metadata["Name"]) for found in metadata.distributions()}
     for name in names & here:  # a newer Python needs fewer
@@ -431,11 +440,50 @@ def test_what_a_host_installs_is_what_the_project_pins_and_whole():
                 assert canonicalize_name(needed.name) in names, f"{name} needs {needed.name}"
 
 
+def install(place, *requirements):
+    """The role's own tasks that bring Ansible to the host, as root's would be run, from an index in a folder."""
+    tasks = [
+        {"ansible.builtin.import_role": {"name": "pull_timer", "tasks_from": name}} for name in ("look", "ansible")
+    ]
+    (place / "play.yml").write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    told = {
+        "ansible_python_interpreter": sys.executable,
+        "pull_timer_repository": "https://git.example.org/x.git",
+        "pull_timer_become": False,
+        "pull_timer_python": sys.executable,
+        "pull_timer_requirements": list(requirements),
+        "pull_timer_pypi_index": f"file://{place}/index",
+        "__pull_timer_place": str(place),
+    }
+    argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local"]
+    run = [*argv, str(place / "play.yml"), "-e", json.dumps(told)]
+    environment = os.environ | {"ANSIBLE_ROLES_PATH": str(ROOT / "roles")}
+    done = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout
+
+
+def test_what_an_index_forged_is_not_installed_for_root_to_run(tmp_path):
+    forged = {"forged.pth": f"import os; open({str(tmp_path / 'ran')!r}, 'w').close()\n"}
+    genuine = tiny_index.write_wheel(tmp_path, "tiny", "1.0")
+    wanted = f"tiny==1.0 --hash=sha256:{hashlib.sha256(genuine.read_bytes()).hexdigest()}"
+    tiny_index.write_index(tmp_path / "index", [("tiny", "1.0", [], forged)])
+    status, said = install(tmp_path, "tiny==1.0")
+    assert status and "pull_timer_requirements has tiny==1.0; needed is NAME==VERSION --hash=sha256" in said, said
+    status, said = install(tmp_path, wanted)
+    assert status and "DO NOT MATCH THE HASHES" in said, said
+    assert not (tmp_path / "ran").exists()
+    shutil.copy(genuine, tmp_path / "index/tiny")
+    status, said = install(tmp_path, wanted)
+    assert status == 0, said
+    assert (tmp_path / "venv/bin/pip").exists()
+
+
 def outside(fleet, *steps):
     """The plays of a run from outside that has something to do on this host; what it said."""
     here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     plan = {"hosts": {"here": {"ok": True, "steps": {}, "verification": {"needed": True}}}, "drained": []}
-    run = {"__verl_fleet": plan, "__verl_run": {"id": "20261129T100000Z", "mode": "apply"}}
+    about = {"here": {"variables": {"verl_state_dir": str(fleet.place / "push")}}}
+    run = {"__verl_fleet": plan, "__verl_run": {"id": "20261129T100000Z", "mode": "apply", "hosts": about}}
     facts = {"__verl_facts": {"facts": {"pull": {"hold": str(fleet.place / "state/hold")}}}}
     inventory = fleet.place / "hosts.yml"
     inventory.write_text(yaml.safe_dump({"all": {"hosts": {"here": here | facts, "localhost": here | run}}}))
