@@ -26,11 +26,11 @@ def told(command: str, seconds: int, about: dict[str, str]) -> tuple[str, str]:
         start_new_session=True,
     ) as process:
         try:
-            said, _ = process.communicate(timeout=seconds)
+            said, dummy = process.communicate(timeout=seconds)
             wrong = f"exit status {process.returncode}" if process.returncode else ""
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # whatever it started, too
-            said, _ = process.communicate()
+            said, dummy = process.communicate()
             wrong = f"no end within {seconds} s (verl_drain_timeout); it was killed"
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)

@@ -33,8 +33,8 @@ def capability(name):
 
 def ulimit(text):
     """Return "memlock=-1" as ("memlock", -1, -1)."""
-    name, _, values = str(text).partition("=")
-    soft, _, hard = values.partition(":")
+    name, dummy, values = str(text).partition("=")
+    soft, dummy, hard = values.partition(":")
     return (name.strip(), int(soft), int(hard or soft))
 
 

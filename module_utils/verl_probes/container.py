@@ -80,8 +80,8 @@ def spec(inspected):
         "privileged": bool(host_config.get("Privileged")),
         "init": host_config.get("Init"),
         "mounts": _mounts(inspected.get("Mounts")),
-        "env": {name: value for name, _, value in pairs if name.startswith(VALUES_OF)},
-        "env_names": sorted(name for name, _, _value in pairs if not name.startswith(VALUES_OF)),
+        "env": {name: value for name, dummy, value in pairs if name.startswith(VALUES_OF)},
+        "env_names": sorted(name for name, dummy, _value in pairs if not name.startswith(VALUES_OF)),
         "restart": (host_config.get("RestartPolicy") or {}).get("Name") or None,
     }
 

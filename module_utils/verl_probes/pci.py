@@ -37,7 +37,7 @@ ASCEND = {
 def _from_uevent(content):
     """(vendor, device, class, driver) of the one file that has them all."""
     values = dict(line.partition("=")[::2] for line in content.splitlines())
-    vendor, _, device = values.get("PCI_ID", "").lower().partition(":")
+    vendor, dummy, device = values.get("PCI_ID", "").lower().partition(":")
     return vendor, device, values.get("PCI_CLASS", "").lower().zfill(6), values.get("DRIVER") or None
 
 

@@ -147,7 +147,7 @@ class Pull:
         """Bring the wanted commit; the working tree stays as it is."""
         clone = os.path.join(self.tree, ".git")
         os.makedirs(self.tree, mode=0o755, exist_ok=True)
-        for folder, _, names in os.walk(clone):  # ours, and none of our gits lives: they hold the lock with us
+        for folder, dummy, names in os.walk(clone):  # ours, and none of our gits lives: they hold the lock with us
             for name in names:
                 if name.endswith(".lock") or name.startswith(("tmp_", ".tmp-")):
                     os.unlink(os.path.join(folder, name))
@@ -209,7 +209,7 @@ class Pull:
                 % (self.wanted[:12], line),
             )  # fmt: skip
         if self.commit and not self.want["allow_rewind"]:
-            status, _ = self.git("merge-base", "--is-ancestor", self.commit, self.wanted, check=False)
+            status, dummy = self.git("merge-base", "--is-ancestor", self.commit, self.wanted, check=False)
             if status:
                 raise Stop(
                     "refused", REFUSED,

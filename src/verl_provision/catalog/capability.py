@@ -26,7 +26,7 @@ def runs(code: str, capability: str, sass: Sass) -> bool:
 @lru_cache(maxsize=1024)
 def split(capability: str) -> tuple[int | None, int]:
     """`12.0` -> (12, 0)."""
-    family, _, minor = capability.partition(".")
+    family, dummy, minor = capability.partition(".")
     if not (family.isascii() and family.isdigit()):
         return None, 0
     digits = minor if minor.isascii() and minor.isdigit() else "0"

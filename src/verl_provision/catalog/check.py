@@ -70,7 +70,7 @@ def check(
 def one(image: dict[str, Any], client: registry.Registry, thorough: bool = True) -> Checked:
     """Check one image."""
     result = Checked(image["id"], image["ref"], "odd", image["digest"])
-    name, _, tag = image["ref"].partition(":")
+    name, dummy, tag = image["ref"].partition(":")
     try:
         digest = client.digest(name, tag)
         seen = None

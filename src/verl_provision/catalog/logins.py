@@ -27,7 +27,7 @@ def login(registry: str) -> dict[str, str] | None:
 
 def _from_file(entry: Any) -> dict[str, str] | None:
     try:
-        user, _, password = base64.b64decode(str(_mapping(entry).get("auth") or "")).decode().partition(":")
+        user, dummy, password = base64.b64decode(str(_mapping(entry).get("auth") or "")).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return None
     return {"username": user, "password": password} if user and password else None

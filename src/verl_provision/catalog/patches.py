@@ -37,6 +37,6 @@ def minor(version: str) -> tuple[int, ...]:
 
 def order(version: str) -> tuple[tuple[int, ...], int]:
     """A sort key for verl's versions: 0.2 < 0.2.0.post1 < 0.2.0.post2 < 0.3.0.post0."""
-    plain, _, post = version.partition(".post")
+    plain, dummy, post = version.partition(".post")
     numbers = [int(part) if part.isascii() and part.isdigit() else 0 for part in plain.split(".")]
     return tuple([*numbers, 0, 0, 0][:3]), int(post) + 1 if post.isascii() and post.isdigit() else 0

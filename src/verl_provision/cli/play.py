@@ -38,7 +38,7 @@ USAGE_ERRORS = {1, 4, 5, 250}  # ansible-playbook: error, parser error, bad opti
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the three commands; they share their flags."""
-    for name, (_, summary) in PLAYBOOKS.items():
+    for name, (dummy, summary) in PLAYBOOKS.items():
         parser = subparsers.add_parser(name, help=summary, description=summary)
         add_targets(parser)
         if name == "plan":
@@ -70,10 +70,10 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
 def variables(wanted: list[str]) -> dict[str, str] | None:
     """`--want` as variables; None, and said, where one isn't NAME=VALUE."""
     pairs = [want.partition("=") for want in wanted]
-    if any(not separator for _, separator, _ in pairs):
+    if any(not separator for dummy, separator, dummy in pairs):
         print("verl-provision: --want takes NAME=VALUE, such as --want verl_engine=vllm", file=sys.stderr)
         return None
-    return {name: value for name, _, value in pairs}
+    return {name: value for name, dummy, value in pairs}
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -133,6 +133,6 @@ def table() -> str:
 def pages(root: Path) -> dict[Path, str]:
     """docs/selection.md with its tables brought up to date; the rest of the page is written by hand."""
     path = root / "docs" / "selection.md"
-    before, _, rest = path.read_text(encoding="utf-8").partition(MARK)
+    before, dummy, rest = path.read_text(encoding="utf-8").partition(MARK)
     after = rest.partition(MARK)[2]
     return {path: f"{before}{MARK}\n\n{table()}\n\n{MARK}{after}"}

@@ -99,7 +99,7 @@ def compared(node: Planned) -> dict[str, Any]:
     found["ray"] = text(built.get("ray"))
     python = text(built.get("python"))
     if not host.source:
-        chosen, _ = releases.choose_python(host, release)
+        chosen, dummy = releases.choose_python(host, release)
         python = chosen.version if chosen else release.python_recommended
     found["python"] = versions.minor(python) if python else None
     return found

@@ -36,7 +36,7 @@ def plan_host(
 ) -> dict[str, Any]:
     """The plan of one host, with `rejected`, `runners_up` and `unlocks` in it. `secrets` is `{name: new|kept}`."""
     given = {"settings": settings, "errors": errors, "secrets": secrets}
-    plan, decision, _ = _plan(facts, request, _read_catalog(catalog), given, Memory())
+    plan, decision, dummy = _plan(facts, request, _read_catalog(catalog), given, Memory())
     return {**plan, **_told(decision)}
 
 

@@ -90,7 +90,7 @@ def read(role: str, variable: str, value: Any) -> tuple[Any, Error | None]:
     outer = {name: part for name, part in spec.items() if name != "options"}
     cast, fits = _cast(outer, value)
     if fits and "options" in spec:  # apart: Ansible's own check raises on the options of what is no mapping
-        _, fits = _cast(spec, value)
+        dummy, fits = _cast(spec, value)
     if fits:
         return value if spec["type"] == "path" else cast, None  # a path's ~ is the host's
     wrong = error(variable, value, needed(spec), f"Correct `{variable}`, or leave it out.")

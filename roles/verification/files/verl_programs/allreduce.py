@@ -26,18 +26,18 @@ def main(sizes):
         dist.all_reduce(data)
         if not bool((data == ranks * (ranks + 1) / 2).all()):
             right.zero_()
-        for _ in range(5):
+        for dummy in range(5):
             dist.all_reduce(data)
         torch.cuda.synchronize()
         start = time.perf_counter()
-        for _ in range(ROUNDS):
+        for dummy in range(ROUNDS):
             dist.all_reduce(data)
         torch.cuda.synchronize()
         each = (time.perf_counter() - start) / ROUNDS
         speed = data.numel() * 4 / each * 2 * (ranks - 1) / ranks / 1e9
         results.append({"size_mb": size, "busbw": round(speed, 1)})
         del data
-    every = [torch.zeros_like(right) for _ in range(ranks)]
+    every = [torch.zeros_like(right) for dummy in range(ranks)]
     dist.all_gather(every, right)
     wrong = [number for number, one in enumerate(every) if not bool(one.item())]
     if rank == 0:

@@ -33,6 +33,6 @@ def sglang(model, tokens, share):
 
 
 if __name__ == "__main__":
-    _, name, folder, number, part = sys.argv
+    dummy, name, folder, number, part = sys.argv
     told = {"vllm": vllm, "sglang": sglang}[name](folder, int(number), float(part))
     print("verl-verify-tokens: " + json.dumps(told), flush=True)

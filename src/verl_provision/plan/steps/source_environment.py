@@ -21,7 +21,7 @@ def plan(host: Host, request: Request, decision: Decision, context: Context) -> 
         return None
     release = decision.candidate.release
     gpu = decision.profile == "gpu"
-    python, _ = releases.choose_python(host, release)
+    python, dummy = releases.choose_python(host, release)
     how, why = method(request, decision, context)
     engine = decision.engine if gpu else "none"
     pins = [f"{name}=={version}" for name, version in decision.candidate.image.engines.items() if name == engine]
