@@ -47,6 +47,12 @@ options:
     type: str
     choices: [gpus_all, runtime_env, cdi, none]
     default: gpus_all
+  gpu_ids:
+    description: UUIDs of the GPUs to ask for; all where it is empty.
+    type: list
+    elements: str
+    default: []
+    version_added: "0.2.0"
   runtime:
     description: The runtime for V(gpus_all) and V(runtime_env).
     type: str
@@ -603,6 +609,7 @@ def main():
             "name": {"type": "str", "default": "verl"},
             "image": {"type": "str", "required": True},
             "command": dict(strings, default=["sleep", "infinity"]),
+            "gpu_ids": {"type": "list", "elements": "str", "default": []},
             "gpu_request": {
                 "type": "str",
                 "choices": ["gpus_all", "runtime_env", "cdi", "none"],

@@ -13,7 +13,7 @@ UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 FOREIGN_ENV = ("PATH", "TERM", "HOME", "HOSTNAME", "container")
 PROXY_ENV = ("http_proxy", "https_proxy", "no_proxy", "ftp_proxy", "all_proxy")
 GPU_ENV = ("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_CTK_LIBCUDA_DIR")
-CDI_ALL = "nvidia.com/gpu=all"
+CDI_GPU = "nvidia.com/gpu="
 HOME_LABEL = "verl-provision.home"  # of every container that we make: whose it is, and where its home mounts lie
 
 
@@ -66,11 +66,19 @@ def home_mounts(options):
     ]
 
 
+def wanted_gpus(request, ids):
+    """Return the GPUs that are asked for: all, or those with these UUIDs; `cdi:` before it where CDI brings them."""
+    if request == "none":
+        return "none"
+    named = "ids:" + ",".join(sorted(ids)) if ids else "all"
+    return "cdi:" + named if request == "cdi" else named
+
+
 def wanted(options):
     """Return the normal form of the wanted options (the module's parameters)."""
     request = options["gpu_request"]
     return {
-        "gpus": {"gpus_all": "all", "runtime_env": "all", "cdi": "cdi:all", "none": "none"}[request],
+        "gpus": wanted_gpus(request, options.get("gpu_ids") or []),
         "runtime": options["runtime"] if request in ("gpus_all", "runtime_env") else "",
         "network": options["network"],
         "ipc": options["ipc"] or "",
@@ -95,12 +103,14 @@ def arguments(options, image, secret_names=()):
     request = options["gpu_request"]
     if request in ("gpus_all", "runtime_env") and options["runtime"]:
         argv.append("--runtime=" + options["runtime"])
+    ids = options.get("gpu_ids") or []
     if request == "gpus_all":
-        argv += ["--gpus", "all"]
+        argv += ["--gpus", '"device={0}"'.format(",".join(ids)) if ids else "all"]  # read as a line of CSV: quoted
     elif request == "runtime_env":
-        argv += ["-e", "NVIDIA_VISIBLE_DEVICES=all"]
+        argv += ["-e", "NVIDIA_VISIBLE_DEVICES=" + (",".join(ids) or "all")]
     elif request == "cdi":
-        argv += ["--device", CDI_ALL]
+        for name in ids or ["all"]:
+            argv += ["--device", CDI_GPU + name]
     argv.append("--net=" + options["network"])
     if options["ipc"]:
         argv.append("--ipc=" + options["ipc"])
@@ -146,18 +156,28 @@ def _asked_devices(config):
 
 def _devices(config, host):
     asked = _asked_devices(config)
-    if CDI_ALL in asked:
-        return [device(text) for text in asked if text != CDI_ALL]
+    if _by_cdi(asked):
+        return [device(text) for text in asked if not text.startswith(CDI_GPU)]
     found = [(item.get("PathOnHost") or "", item.get("PathInContainer")) for item in host.get("Devices") or []]
-    return [item for item in found if CDI_ALL not in item[0]]
+    return [item for item in found if CDI_GPU not in item[0]]
+
+
+def _by_cdi(names):
+    """Return what CDI names of GPUs ask for, "" where there is none."""
+    found = sorted(name.partition("=")[2] for name in names if name.startswith(CDI_GPU))
+    if not found:
+        return ""
+    return "cdi:all" if found == ["all"] else "cdi:ids:" + ",".join(found)
 
 
 def _gpus(config, host, env):
-    if CDI_ALL in _asked_devices(config):
-        return "cdi:all"
+    asked = _by_cdi(_asked_devices(config))
+    if asked:
+        return asked
     for request in host.get("DeviceRequests") or []:
-        if request.get("Driver") == "cdi" and CDI_ALL in (request.get("DeviceIDs") or []):
-            return "cdi:all"
+        asked = _by_cdi(request.get("DeviceIDs") or []) if request.get("Driver") == "cdi" else ""
+        if asked:
+            return asked
         groups = request.get("Capabilities") or []
         if any("gpu" in group for group in groups):
             if request.get("Count") == -1:
@@ -165,17 +185,17 @@ def _gpus(config, host, env):
             return (
                 "count:{0}".format(request.get("Count"))
                 if request.get("Count")
-                else "ids:" + ",".join(request.get("DeviceIDs") or [])
+                else "ids:" + ",".join(sorted(request.get("DeviceIDs") or []))
             )
-    for item in host.get("Devices") or []:
-        if CDI_ALL in (item.get("PathOnHost") or "", item.get("PathInContainer") or ""):
-            return "cdi:all"
+    asked = _by_cdi([item.get("PathOnHost") or "" for item in host.get("Devices") or []])
+    if asked:
+        return asked
     if (host.get("Runtime") or "").startswith("nvidia"):
         visible = env.get("NVIDIA_VISIBLE_DEVICES", "")
         if visible == "all":
             return "all"
         if visible not in ("", "none", "void"):
-            return "ids:" + visible
+            return "ids:" + ",".join(sorted(visible.split(",")))
     return "none"
 
 

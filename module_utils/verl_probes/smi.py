@@ -15,6 +15,7 @@ HEADER_CUDA = re.compile(r"CUDA (?:UMD )?Version:\s*(\d+\.\d+)")
 HEADER_SMI = re.compile(r"NVIDIA-SMI\s+(\d+\.\d+(?:\.\d+)*)")
 NVML = re.compile(r"NVML library version:\s*(\d+\.\d+(?:\.\d+)*)")
 MIG_DEVICE = re.compile(r"^\s+MIG .*\(UUID: MIG-")
+UUID = re.compile(r"GPU-[0-9A-Za-z-]{1,60}$")
 GPU_LINE = re.compile(r"^GPU (\d+):")
 
 FIELDS = ["index", "uuid", "name", "memory.total", "compute_cap", "mig.mode.current", "driver_version"]
@@ -73,7 +74,7 @@ def parse_gpus(output, fields):
         gpus.append(
             {
                 "index": index,
-                "uuid": value(item["uuid"]),
+                "uuid": item["uuid"] if UUID.match(item["uuid"]) else None,
                 "name": value(item["name"]) or "unknown",
                 "memory_mb": integer(item["memory.total"]),
                 "compute_capability": capability if re.match(r"^\d+\.\d+$", capability or "") else None,

@@ -18,6 +18,7 @@ CONFIG = "/etc/nvidia-container-runtime/config.toml"
 SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")
 KIND = re.compile(r"""(?:^|[{,])\s*["']?kind["']?\s*:\s*["']?nvidia\.com/gpu["']?\s*(?:$|[,}])""", re.MULTILINE)
 ALL_DEVICES = re.compile(r"""["']?name["']?\s*:\s*["']?all["']?\s*(?:$|[,}])""", re.MULTILINE)
+BY_UUID = re.compile(r"""["']?name["']?\s*:\s*["']?GPU-[0-9a-fA-F]""")
 DRIVER_LIBRARY = re.compile(r"lib(?:cuda|nvidia-ml)\.so\.(\d+\.\d+(?:\.\d+)*)")
 MOST = 32
 
@@ -77,6 +78,8 @@ def gpu_cdi_specs(host, paths):
             driver = DRIVER_LIBRARY.search(content)
             every = bool(ALL_DEVICES.search(content))
             found.append({"path": path, "driver": driver.group(1) if driver else None, "all": every})
+            if BY_UUID.search(content):
+                found[-1]["uuids"] = True
     return found[:MOST]
 
 

@@ -194,6 +194,9 @@ class Host:
     fabric_active: bool | None
     fabric_version: str | None
     fabric_state: str | None  # as the GPUs see it: completed, waiting, none
+    gpu_places: tuple[tuple[int | None, str | None], ...]  # (number, UUID) of all that nvidia-smi lists
+    cdi_uuids: bool  # the CDI specification names GPUs by UUID
+    gpus_listed: int  # by nvidia-smi; some may not be used
     gpus_on_bus: int  # NVIDIA's, those reserved for virtual machines left out
     gpus_lost: tuple[str, ...]  # PCI addresses that nvidia-smi could not reach
     needs_modules: tuple[str, str]  # (product on the PCI bus, open or proprietary) where it takes one kind only
@@ -229,6 +232,9 @@ class Host:
     user_service: dict[str, Any] | None  # that systemd; None where there is none
     shm_mb: int | None  # the host's own /dev/shm
     engine: str = "docker"  # whose images and container count; decided before they are
+    gpus_used: tuple[tuple[int, str], ...] = ()  # (number, UUID) of those that are used; () for all
+    gpus_aside: tuple[str, ...] = ()  # models that drive a monitor
+    gpus_unmatched: tuple[str, ...] = ()  # names in verl_gpus that no GPU here has
 
     @property
     def gpus(self) -> tuple[Accelerator, ...]:
@@ -311,6 +317,9 @@ def read(facts: Any, catalog: Catalog) -> Host:
         fabric_active=flag(fabric.get("active")),
         fabric_version=text(fabric.get("version")),
         fabric_state=text(fabric.get("state")),
+        gpu_places=tuple((whole(gpu.get("index")), text(gpu.get("uuid"))) for gpu in mappings(nvidia.get("gpus"))),
+        cdi_uuids=any(spec.get("uuids") is True for spec in mappings(toolkit.get("gpu_cdi_specs"))),
+        gpus_listed=len(mappings(nvidia.get("gpus"))),
         gpus_on_bus=len(_on_bus(facts)),
         gpus_lost=texts(nvidia.get("lost")),
         needs_modules=_needs_modules(facts, catalog) if nvidia.get("state") == "no_devices" else ("", ""),

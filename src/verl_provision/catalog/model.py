@@ -108,6 +108,7 @@ class Catalog:
     roomy_gb: float = 0.0  # free space with which every image fits
     managers: tuple[dict[str, Any], ...] = ()  # what a source environment may need, as pinned downloads
     distributions: tuple[dict[str, Any], ...] = ()  # commands where we install nothing
+    monitor_share: dict[str, float] = field(default_factory=lambda: {"same": 0.0, "older": 0.0})
     daemon_json: tuple[dict[str, Any], ...] = ()  # what makes a change of a key of it take effect
     faults: tuple[str, ...] = ()
 
@@ -161,6 +162,7 @@ def read(catalog: Any) -> Catalog:
         vendors=mapping(catalog.get("vendors")),
         products=products(gpus),
         architectures=architectures(gpus, branches),
+        monitor_share={kind: number(mapping(gpus.get("monitor_share")).get(kind)) or 0.0 for kind in ("same", "older")},
         sass=Sass(_tuples(cuda.get("sass_exclusions")), _tuples(cuda.get("sass_only"))),
         driver_floor=mapping(cuda.get("driver_floor")),
         branch_cuda=branches,

@@ -10,7 +10,7 @@ from verl_provision.catalog import model
 from verl_provision.catalog.model import Catalog
 from verl_provision.decide.junk import items, mapping
 from verl_provision.facts import Host
-from verl_provision.plan import standing
+from verl_provision.plan import gpus, standing
 from verl_provision.plan import steps as stepping
 from verl_provision.plan.steps import Planned
 from verl_provision.plan.steps.container_image import pull_reference
@@ -98,7 +98,7 @@ def _plan_or_raise(
     if errors or not isinstance(facts, dict) or not facts:
         decision = Decision(errors=[_variable_error(error) for error in errors] or [no_facts(facts)])
         return _assemble(decision, decision.id, None, None), decision, None
-    host = hosts.read(facts, known)
+    host = gpus.choose(hosts.read(facts, known), request.gpus, known)
     decision, name = _remembered(host, request, known, memory)
     if decision.ok:
         again = partial(_remembered, host, known=known, memory=memory)

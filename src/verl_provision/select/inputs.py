@@ -65,6 +65,9 @@ class SelectionFacts:
     fabric_version: str | None
     fabric_state: str | None
     gpus_on_bus: int
+    gpus_listed: int
+    gpus_aside: tuple[str, ...]
+    gpus_unmatched: tuple[str, ...]
     gpus_lost: tuple[str, ...]
     needs_modules: tuple[str, str]
     docker: Docker

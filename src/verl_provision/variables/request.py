@@ -19,6 +19,7 @@ class Request:
     backend: str
     policy: str
     image: str | None
+    gpus: tuple[str, ...]
     force: bool
     verify_level: str
     verify_again: bool
@@ -66,6 +67,7 @@ class Request:
             "disrupt": values["verl_allow_disruption"],
             "discard_changes": values["verl_discard_container_changes"],
             "container": values["verl_container_name"],
+            "gpus": tuple(values["verl_gpus"]),
             "no_proxy": tuple(values["verl_no_proxy"]),
         }
         same = {about.name: values[f"verl_{about.name}"] for about in fields(cls) if about.name not in special}

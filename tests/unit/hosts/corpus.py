@@ -76,11 +76,10 @@ class Machine(RecordedHost):
         """NVIDIA GPUs: on the bus, in the module, and in what nvidia-smi prints."""
         devices = folder / "tree/sys/bus/pci/devices"
         shutil.rmtree(devices, ignore_errors=True)
-        driver, names = about.get("driver"), about.get("listed", [about["name"]] * about.get("count", 1))
+        driver, names = about.get("driver"), about.get("listed", [about.get("name")] * about.get("count", 1))
         for number in range(about.get("on_bus", len(names))):
-            lines = (
-                f"DRIVER={about.get('bound', 'nvidia')}\nPCI_CLASS=30200\nPCI_ID=10DE:{about.get('device', '2330')}\n"
-            )
+            device = about.get("devices", [about.get("device", "2330")] * (number + 1))[number]
+            lines = f"DRIVER={about.get('bound', 'nvidia')}\nPCI_CLASS=30200\nPCI_ID=10DE:{device}\n"
             _write(devices / f"0000:{16 + number:02x}:00.0/uevent", lines if driver else lines.partition("\n")[2])
         shutil.rmtree(folder / "tree/sys/module/nvidia", ignore_errors=True)
         (folder / "tree/proc/driver/nvidia/version").unlink(missing_ok=True)
@@ -88,11 +87,11 @@ class Machine(RecordedHost):
             _write(folder / "tree/sys/module/nvidia/version", driver)
             version = f"NVRM version: NVIDIA UNIX{FLAVOURS[about.get('modules', 'open')]}  {driver}  Release Build"
             _write(folder / "tree/proc/driver/nvidia/version", version)
-        rows = [
-            f"{number}, GPU-{number:08d}, {name}, {about.get('memory', 81559)}, {about.get('capability', '9.0')}, "
-            f"[N/A], {driver}"
-            for number, name in enumerate(names)
-        ]
+        kinds = about.get("kinds", {})  # {name: [memory, capability]} where there are several
+        rows = []
+        for number, name in enumerate(names):
+            memory, capability = kinds.get(name, [about.get("memory", 81559), about.get("capability", "9.0")])
+            rows.append(f"{number}, GPU-{number:08d}, {name}, {memory}, {capability}, [N/A], {driver}")
         (folder / "gpus.csv").write_text("\n".join([*rows, *about.get("says", [])]) + "\n")
         fails = f"; exit {about['exit']}" if "exit" in about else ""
         fabric = f"echo '{about['fabric']}'" if "fabric" in about else "exit 2"

@@ -27,6 +27,10 @@ def test_a_machine(name, tmp_path):
             f"{text[:start]}plan: {json.dumps(corpus.line(decided))}\n{text[text.index(chr(10), start) + 1 :]}"
         )
     assert corpus.line(decided) == corpus.document(name)["plan"]
+    if "uses" in about:
+        used = [f"GPU-{number:08d}" for number in about["uses"]]
+        assert decided["expected"]["gpu_uuids"] == used and decided["expected"]["gpus"] == len(used)
+        assert decided["steps"]["training_container"]["args"]["gpu_ids"] == used
     said = corpus.said(decided).lower()
     assert [word for word in about.get("says", []) if word.lower() not in said] == []
     assert [word for word in about.get("never", []) if word.lower() in said] == []

@@ -18,6 +18,7 @@ import sys
 import time
 
 CHECKS = []
+ONLY = []  # UUIDs of the GPUs that are planned, where the machine has others as well
 PROGRAMS = {}  # file name -> text, of verl_programs/
 
 # A level includes those before it on the ladder; `collective` goes beside it, on what its GPUs need.
@@ -147,6 +148,8 @@ def no_gpu(expected):
 
 def smi(*arguments):
     """Output of nvidia-smi; raises Wrong where there's none."""
+    if ONLY and arguments[0].startswith("--query-gpu"):
+        arguments += ("-i", ",".join(ONLY))
     fix = "on the host: nvidia-smi; in a container: it must have been created with GPUs (the plan's training_container)"
     try:
         done = subprocess.run(
@@ -165,6 +168,18 @@ def smi(*arguments):
     if done.returncode:
         raise Wrong("nvidia-smi: exit status %d: %s" % (done.returncode, text[:300]), "exit status 0", fix)
     return text
+
+
+def only_planned(request):
+    """Look at the planned GPUs only, and have CUDA see no others, where an engine leaves them all in sight."""
+    ONLY[:] = request["expected"].get("gpu_uuids") or []
+    if not ONLY or "CUDA_VISIBLE_DEVICES" in os.environ:
+        return
+    try:
+        numbers = smi("--query-gpu=index", "--format=csv,noheader").split()
+    except Wrong:
+        return  # the checks will say so
+    os.environ.update(CUDA_DEVICE_ORDER="PCI_BUS_ID", CUDA_VISIBLE_DEVICES=",".join(numbers))
 
 
 # -- running them ---------------------------------------------------------------------------------------------
@@ -231,6 +246,7 @@ def together(todo):
 
 def run_all(request):
     todo = chosen(request["level"])
+    only_planned(request)
     results, versions = [], {}
     while todo:
         part = together(todo)

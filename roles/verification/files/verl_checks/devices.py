@@ -3,7 +3,7 @@
 import os
 import re
 
-from verl_checks.core import Skip, Wrong, check, no_gpu, smi
+from verl_checks.core import ONLY, Skip, Wrong, check, no_gpu, smi
 
 
 @check("devices.count")
@@ -14,6 +14,7 @@ def device_count(request, versions):
         raise Skip(reason)
     needed = "%d GPUs in nvidia-smi -L" % request["expected"]["gpus"]
     lines = [line for line in smi("-L").splitlines() if re.match(r"GPU \d+:", line)]
+    lines = [line for line in lines if not ONLY or any("(UUID: %s)" % uuid in line for uuid in ONLY)]
     versions["gpus"] = len(lines)
     if len(lines) != request["expected"]["gpus"]:
         raise Wrong("%d GPUs" % len(lines), needed, request["recreate"])

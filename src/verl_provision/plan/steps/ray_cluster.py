@@ -10,6 +10,7 @@ from verl_provision import versions
 from verl_provision.decide.junk import mapping, text, whole
 from verl_provision.facts import Host
 from verl_provision.plan.container_files import to_discard
+from verl_provision.plan.gpus import visible
 from verl_provision.plan.keys import FILES, step_key
 from verl_provision.plan.steps.huggingface_token import token_path
 from verl_provision.plan.steps.step import Context, Item, Notes, Step, defer, warn
@@ -156,10 +157,12 @@ def arguments(
         disruption_allowed=request.disrupt,
     )
     outside = mapping(container.get("env"))
+    if "gpu_ids" in container:
+        args["gpu_ids"] = container["gpu_ids"]
     if source:
         args["prefix"] = context.prefix
         token = {"HF_TOKEN_PATH": token_path(context)} if context.token else {}
-        outside = {**container_env(request, context), **token}
+        outside = {**container_env(request, context), **token, **visible(host)}
     args["env"] = {**outside, **mapping(args["env"])}
     # A change of what Ray is started from ends what runs; a new member only changes the firewall.
     around = ("members", "firewall", "nodes", "head_token")

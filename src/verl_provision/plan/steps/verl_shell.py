@@ -1,6 +1,7 @@
 """Plan role verl_shell: one command for people that opens the environment, whatever the backend."""
 
 from verl_provision.facts import Host
+from verl_provision.plan.gpus import visible
 from verl_provision.plan.keys import step_key
 from verl_provision.plan.steps.huggingface_token import token_path
 from verl_provision.plan.steps.step import Context, Step, applied_hash
@@ -36,7 +37,7 @@ def plan(host: Host, request: Request, decision: Decision, context: Context) -> 
             args["ray_token"] = f"{context.state_dir}/ray/token"
     if backend in ("source", "apptainer"):  # a container has it already
         token = {"HF_TOKEN_PATH": token_path(context)} if context.token else {}
-        args["env"] = {**container_env(request, context), **token}
+        args["env"] = {**container_env(request, context), **token, **visible(host)}
     if apptainer and context.token:
         args["binds"] = [*args["binds"], f"{context.prefix}/secrets"]
     step = Step(args, step_key(NAME, args))

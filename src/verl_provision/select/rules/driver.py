@@ -47,7 +47,7 @@ def _other_modules(found: str, kind: str, facts: SelectionFacts) -> Rejection:
 
 def gpus_missing(candidate: None, facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> Finding | None:
     """Fewer GPUs that answer than there are on the PCI bus: one is lost, or was never started."""
-    listed = len(facts.gpus)
+    listed = facts.gpus_listed
     if not listed or (listed >= facts.gpus_on_bus and not facts.gpus_lost):
         return None
     if facts.system.container and not facts.gpus_lost:

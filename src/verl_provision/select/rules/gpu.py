@@ -23,6 +23,28 @@ def vendor_apply(candidate: None, facts: SelectionFacts, preferences: Preference
     )
 
 
+def gpu_choice(candidate: None, facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> Finding | None:
+    """`verl_gpus` names GPUs that are there; a card that drives a monitor is left out and named."""
+    if facts.gpus_unmatched:
+        return Rejection(
+            found=f"verl_gpus: {', '.join(facts.gpus_unmatched)}; this host has {_counted(facts)}",
+            needed="products or UUIDs of GPUs that are in this host",
+            fix="Set verl_gpus to some of these (nvidia-smi -L shows names and UUIDs), or leave it out.",
+            hard=True,
+        )
+    if facts.gpus_aside:
+        return Warning(
+            f"{' and '.join(sorted(set(facts.gpus_aside)))}: left out as a card for a monitor; {_counted(facts)} used",
+            "verl_gpus chooses otherwise, by product or UUID; verl_gpus: all uses every GPU.",
+        )
+    return None
+
+
+def _counted(facts: SelectionFacts) -> str:
+    models = [gpu.model for gpu in facts.gpus]
+    return ", ".join(f"{models.count(model)} x {model}" for model in dict.fromkeys(models))
+
+
 def vendor(candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> Finding | None:
     """An image for another vendor's accelerators doesn't run on NVIDIA GPUs."""
     if candidate.image.vendor == "nvidia":
@@ -64,7 +86,8 @@ def compute_capability(
 
 def _other_gpu(facts: SelectionFacts, name: str) -> str:
     if len({gpu.model for gpu in facts.gpus}) > 1:
-        return f"Leave the {name} out: take it off this host, or use a host with one kind of GPU."
+        others = sorted({gpu.model for gpu in facts.gpus} - {name})
+        return f"Leave the {name} out: verl_gpus: [{', '.join(others)}]."
     return "Use a newer GPU: no image has code for this one."
 
 
@@ -105,8 +128,12 @@ def mixed_gpus(candidate: None, facts: SelectionFacts, preferences: Preferences,
         return None
     return Warning(
         f"this host mixes GPUs ({', '.join(names)}): the image must have code for each, and the smallest sets the pace",
-        "Choose GPUs of one kind with CUDA_VISIBLE_DEVICES.",
+        f"Choose GPUs of one kind: verl_gpus: [{_largest(facts)}].",
     )
+
+
+def _largest(facts: SelectionFacts) -> str:
+    return max(facts.gpus, key=lambda one: one.memory_mb or 0).model
 
 
 def mig(candidate: None, facts: SelectionFacts, preferences: Preferences, catalog: Catalog) -> Finding | None:
