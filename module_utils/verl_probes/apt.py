@@ -8,6 +8,7 @@ read; apt is not run.
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 
@@ -16,10 +17,37 @@ from . import openpgp
 FOLDER = "/etc/apt/sources.list.d"
 LIST = "/etc/apt/sources.list"
 TRUSTED = ("/etc/apt/trusted.gpg", "/etc/apt/trusted.gpg.d")
+STATUS = "/var/lib/dpkg/status"
+STATUS_LIMIT = 32 * 1024 * 1024
+PREFERENCES = "/etc/apt/preferences"
+LOCKS = (  # in the order in which apt takes them
+    "/var/lib/dpkg/lock-frontend",
+    "/var/lib/dpkg/lock",
+    "/var/lib/apt/lists/lock",
+    "/var/cache/apt/archives/lock",
+)
+# What this project installs, and what has to give way to it.
+PACKAGES = (
+    "docker-ce",
+    "docker-ce-cli",
+    "docker-buildx-plugin",
+    "containerd.io",
+    "docker.io",
+    "docker-compose",
+    "containerd",
+    "runc",
+    "nvidia-container-toolkit",
+    "nvidia-container-toolkit-base",
+    "libnvidia-container-tools",
+    "libnvidia-container1",
+)
+STATE = re.compile(rb"(?m)^Package: (\S+)\nStatus: (\S+) (\S+) (\S+)$")
+SETTLED = (b"installed", b"config-files", b"not-installed", b"triggers-pending", b"triggers-awaited")
 JOURNAL = "/var/lib/dpkg/updates"  # dpkg's own; what is left in it was interrupted
 LINE = re.compile(r"^deb(?:-src)?\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)")
 DISTRIBUTIONS = ("ubuntu", "ubuntu-ports", "debian", "debian-security", "raspbian")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+WORKS_WITH_APT = re.compile(r"^(?:apt|aptitude|dpkg|unattended-upgr|packagekit|synaptic|gdebi|python3)")
 MOST = 24
 
 
@@ -124,6 +152,51 @@ def conflicts(rows):
     ]
 
 
+def _packages(host):
+    """(held, unfinished): those of ours that are on hold, and any that dpkg could not end its work on."""
+    held, unfinished = [], []
+    for name, want, flag, state in STATE.findall(host.read_bytes(host.file(STATUS), STATUS_LIMIT) or b""):
+        name = name.decode("ascii", "replace")
+        if want == b"hold" and name in PACKAGES:
+            held.append(name)
+        if flag != b"ok" or state not in SETTLED:
+            unfinished.append(name)
+    return held, unfinished
+
+
+def pins(host):
+    """What apt's preferences say of packages of ours: [{file, package, pin, priority}]."""
+    folder = PREFERENCES + ".d"
+    names = ["%s/%s" % (folder, name) for name in host.listdir(host.file(folder))]
+    found = []
+    for path in [PREFERENCES] + [name for name in names if os.path.splitext(name)[1] in ("", ".pref")]:
+        for stanza in re.split(r"\n[ \t]*\n", host.read(host.file(path), 256 * 1024) or ""):
+            fields = _fields(stanza)
+            priority = fields.get("pin-priority", "")
+            if not re.match(r"-?\d{1,9}$", priority):
+                continue
+            for package in fields.get("package", "").split():
+                if any(fnmatch.fnmatchcase(name, package) for name in PACKAGES):
+                    pin = " ".join(fields.get("pin", "").split())[:256]
+                    found.append({"file": path, "package": package[:128], "pin": pin, "priority": int(priority)})
+    return found
+
+
+def locked(host):
+    """{file, by}: who works with dpkg or apt at this moment; None where nobody does."""
+    holders = {}
+    for line in (host.read(host.kernel("/proc/locks"), 256 * 1024) or "").splitlines():
+        words = line.split()
+        if len(words) >= 6 and words[1] == "POSIX" and words[3] == "WRITE":
+            holders.setdefault(words[5].rpartition(":")[2], words[4])
+    for path in LOCKS:
+        pid = holders.get(str(host.inode(path)))
+        name = host.read(host.kernel("/proc/%s/comm" % pid), 64) if pid else None
+        if name and WORKS_WITH_APT.search(name):
+            return {"file": path, "by": "%s (process %s)" % (name, pid)}
+    return None
+
+
 def probe(host):
     """The facts under `apt`; None where the host has none."""
     if host.which("apt-get") is None and not host.exists(FOLDER):
@@ -144,4 +217,7 @@ def probe(host):
         facts["conflicts"] = against[:MOST]
     if any(name.isdigit() for name in host.listdir(host.file(JOURNAL))):
         facts["interrupted"] = True
+    held, unfinished = _packages(host)
+    found = {"held": held, "unfinished": unfinished[:MOST], "pins": pins(host)[:MOST], "locked": locked(host)}
+    facts.update((name, value) for name, value in found.items() if value)
     return facts

@@ -81,6 +81,12 @@ class Host:
         except OSError:
             return []
 
+    def inode(self, path):
+        try:
+            return os.stat(self.file(path)).st_ino
+        except OSError:
+            return None
+
     def changed_at(self, path):
         """When a file came to be what it is (inode change time: a package keeps its own modification time)."""
         try:

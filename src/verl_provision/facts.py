@@ -116,12 +116,26 @@ class AptConflict:
 
 
 @dataclass(frozen=True, slots=True)
+class AptPin:
+    """What apt's preferences say of a package."""
+
+    file: str
+    package: str  # a pattern
+    pin: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
 class Apt:
     """What apt on this host would say to a source and its packages."""
 
     sources: tuple[AptSource, ...] = ()
     conflicts: tuple[AptConflict, ...] = ()
     interrupted: bool = False  # dpkg
+    held: tuple[str, ...] = ()  # packages on hold
+    unfinished: tuple[str, ...] = ()  # packages on which dpkg could not end its work
+    pins: tuple[AptPin, ...] = ()
+    locked: str = ""  # by whom, at the time of the facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +390,16 @@ def _apt(apt: dict[str, Any]) -> Apt:
             for entry in mappings(apt.get("conflicts"))
         ),
         interrupted=apt.get("interrupted") is True,
+        held=texts(apt.get("held")),
+        unfinished=texts(apt.get("unfinished")),
+        pins=tuple(
+            AptPin(
+                text(entry.get("file")) or "", text(entry.get("package")) or "", text(entry.get("pin")) or "",
+                int(number(entry.get("priority")) or 0),
+            )
+            for entry in mappings(apt.get("pins"))
+        ),
+        locked=text(mapping(apt.get("locked")).get("by")) or "",
     )  # fmt: skip
 
 

@@ -1,9 +1,12 @@
 """What apt on a host would say to another source: the entry that is there is used, or the host is refused."""
 
+import fnmatch
+from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
-from verl_provision.facts import AptSource, Host
-from verl_provision.plan.steps.step import Notes
+from verl_provision.facts import AptPin, AptSource, Host
+from verl_provision.plan.steps.step import Notes, warn
 
 DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -55,7 +58,56 @@ def works(host: Host) -> Notes:
     if host.apt.interrupted:
         found = "dpkg was interrupted: its journal in /var/lib/dpkg/updates is not empty, and apt installs nothing"
         notes += _error(found, "a dpkg that has ended its work", "sudo dpkg --configure -a")
+    if host.apt.unfinished:
+        names = ", ".join(host.apt.unfinished[:5])
+        notes += _package_error(
+            f"dpkg could not end its work on {names}: each installation ends with its error",
+            "packages that are configured",
+            "sudo dpkg --configure -a && sudo apt-get --fix-broken install",
+        )
     return notes
+
+
+def installs(host: Host, packages: Mapping[str, str], makes_way: Iterable[str], uri: str) -> Notes:
+    """What keeps apt from installing `packages` ({name: version}, "" for the newest) from the repository at `uri`.
+
+    `makes_way` are packages that they replace, or that a change of theirs takes along.
+    """
+    notes = Notes()
+    held = [name for name in host.apt.held if name in packages or name in makes_way]
+    if held:
+        names = " ".join(held)
+        fix = f"sudo apt-mark unhold {names}   # they were put on hold by hand: is there a reason?"
+        notes += _package_error(f"on hold: {names}", f"packages that apt may change: {', '.join(packages)}", fix)
+    forbidding = [pin for pin in host.apt.pins if _forbids(pin, uri)]
+    kept = [
+        name
+        for name, version in packages.items()
+        if not version and any(fnmatch.fnmatchcase(name, pin.package) for pin in forbidding)
+    ]
+    if kept:
+        files, names = ", ".join(sorted({pin.file for pin in forbidding})), ", ".join(kept)
+        notes += _package_error(
+            f"{files} forbids {names}: Pin: {forbidding[0].pin}, priority {forbidding[0].priority}",
+            f"{names} from {uri}",
+            f"Take that entry out of {files}; apt-cache policy {kept[0]} shows what it does.",
+        )
+    if host.apt.locked:
+        message = f"apt is in use by {host.apt.locked}: the step waits for it, five minutes at most"
+        notes += warn("apt_packages", message, "Let it end first: systemd-inhibit --list; then run again.")
+    return notes
+
+
+def _forbids(pin: AptPin, uri: str) -> bool:
+    """Whether a pin keeps apt from whatever that repository has. A version asked for by name beats every pin."""
+    kind, _, value = pin.pin.partition(" ")
+    value = value.strip("\"'")
+    host = urlsplit(uri).hostname or ""
+    return pin.priority < 0 and (value == "*" or (kind == "origin" and fnmatch.fnmatchcase(host, value)))
+
+
+def _package_error(found: str, needed: str, fix: str) -> Notes:
+    return Notes(errors=({"rule": "apt_packages", "found": found, "needed": needed, "where": "apt", "fix": fix},))
 
 
 def _for_this_cpu(entry: AptSource, host: Host) -> bool:

@@ -8,13 +8,9 @@ from typing import Any
 from verl_provision.boundary import documents
 from verl_provision.boundary.text import one_line
 from verl_provision.plan import cluster
+from verl_provision.plan.steps.docker_engine import DOCKER_PACKAGES
+from verl_provision.plan.steps.nvidia_container_toolkit import PACKAGES as TOOLKIT_PACKAGES
 
-TOOLKIT_PACKAGES = (
-    "nvidia-container-toolkit",
-    "nvidia-container-toolkit-base",
-    "libnvidia-container-tools",
-    "libnvidia-container1",
-)
 RULE = "preflight_"
 IMAGE = "registry_manifest"
 LONGEST = 400
@@ -25,7 +21,6 @@ VARIABLE = {
     "pypi": "verl_version",
     "manager": "verl_source_manager",
 }
-DOCKER_PACKAGES = {"docker-ce": True, "docker-ce-cli": True, "containerd.io": False, "docker-buildx-plugin": False}
 
 
 def requests_for(fleet: dict[str, Any]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ probes look at the result, so a machine tests how it is read as well as what is 
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ class Machine(RecordedHost):
         if "gpus" in about:
             self._gpus(folder, **about["gpus"])
         for path, text in about.get("kernel", {}).items():
-            _write(folder / "tree" / path.lstrip("/"), text)
+            told = re.sub(r"\{inode:([^}]+)\}", lambda match: str(self.inode(match[1])), text)
+            _write(folder / "tree" / path.lstrip("/"), told)
         if "docker" in about:
             self._docker(folder, about["docker"])
 

@@ -25,6 +25,9 @@ FLAG_KEYS = {  # dockerd's flags whose keys in daemon.json have another name
     "log-opt": "log-opts",
     "dns-opt": "dns-opts",
 }
+# Its packages, and whether each has the version that is asked for.
+DOCKER_PACKAGES = {"docker-ce": True, "docker-ce-cli": True, "containerd.io": False, "docker-buildx-plugin": False}
+REPLACED = ("docker.io", "containerd", "runc")  # the distribution's, which give way to them
 DAEMON_JSON = "/etc/docker/daemon.json"
 OWN_SOURCE = "/etc/apt/sources.list.d/docker.sources"
 DOCKER_APT = "https://download.docker.com/linux"
@@ -100,7 +103,10 @@ def source(host: Host, args: dict[str, Any]) -> tuple[str, Notes]:
     name, codename = host.system.repository or ("", "")
     args |= {"distribution": name, "codename": codename}
     uri = f"{str(args['mirror_apt']).rstrip('/')}/{name}"
-    return apt.existing_source(host, uri, codename, args["key_fingerprint"], OWN_SOURCE)
+    file, notes = apt.existing_source(host, uri, codename, args["key_fingerprint"], OWN_SOURCE)
+    version = f"5:{args['version']}*" if args["version"] else ""
+    packages = {package: version if own else "" for package, own in DOCKER_PACKAGES.items()}
+    return file, notes + apt.installs(host, packages, REPLACED, uri)
 
 
 def proxy_for_pulls(host: Host, request: Request, decision: Decision, context: Context) -> tuple[str, str, Notes]:

@@ -15,6 +15,12 @@ from verl_provision.variables import Request
 
 NAME = "nvidia_container_toolkit"
 TOOLKIT_REPOSITORY = "https://nvidia.github.io/libnvidia-container"
+PACKAGES = (
+    "nvidia-container-toolkit",
+    "nvidia-container-toolkit-base",
+    "libnvidia-container-tools",
+    "libnvidia-container1",
+)
 OWN_SOURCE = "/etc/apt/sources.list.d/nvidia-container-toolkit.list"
 UPGRADE = "toolkit_upgrade"
 
@@ -51,6 +57,15 @@ def plan(host: Host, request: Request, decision: Decision, context: Context) -> 
         return step.noting(warn("rights", f"{reasons[0]}, which {host.user} may not change", fix))
     if (upgrade or host.toolkit_version is None) and not backend.installable(host.system):
         return step.noting(warn("toolkit_floor", reasons[0], backend.command(host.system, "toolkit", context.catalog)))
+    held = [name for name in host.apt.held if name in PACKAGES]
+    if upgrade and held:
+        fix = f"sudo apt-mark unhold {' '.join(held)}, if nothing speaks against it; then run again."
+        step, upgrade = (
+            step.noting(warn("toolkit_floor", f"{reasons.pop(0)}, and {', '.join(held)} is on hold", fix)),
+            False,
+        )
+        if not reasons:
+            return step
     if lost or (choice.configure_runtime and not choice.install_engine):
         unable = may_edit(host, NAME, "runtimes")
         if unable:
@@ -90,6 +105,7 @@ def source(host: Host, args: dict[str, Any], repository: dict[str, Any]) -> tupl
     """The apt source that the packages come from, where there is one already."""
     uri = f"{str(args['mirror']).rstrip('/')}/stable/deb/{apt.DEBIAN_ARCH.get(host.arch or '', host.arch)}"
     file, refused = apt.existing_source(host, uri, "/", args["key_fingerprint"], OWN_SOURCE)
+    refused += apt.installs(host, dict.fromkeys(PACKAGES, f"{args['version']}-1"), (), uri)
     return file, refused + apt.retired(host, texts(mapping(repository.get("apt")).get("conflicting_lists")))
 
 
