@@ -47,6 +47,30 @@ def test_the_busy_hosts_command_line_asks_by_runtime(lib):
     assert "--gpus" not in argv
 
 
+def test_chosen_gpus_are_asked_for_by_uuid_and_compare_equal_whichever_way(lib, gpu):
+    ids = ["GPU-b", "GPU-a"]
+    asked = lib.arguments(options(gpu_ids=ids), "IMAGE")
+    assert asked[asked.index("--gpus") + 1] == '"device=GPU-b,GPU-a"'
+    assert "NVIDIA_VISIBLE_DEVICES=GPU-b,GPU-a" in lib.arguments(
+        options(gpu_request="runtime_env", gpu_ids=ids), "IMAGE"
+    )
+    by_cdi = lib.arguments(options(gpu_request="cdi", gpu_ids=ids), "IMAGE")
+    assert [word for word in by_cdi if word.startswith("nvidia.com")] == [
+        "nvidia.com/gpu=GPU-b",
+        "nvidia.com/gpu=GPU-a",
+    ]
+    by_env = copy.deepcopy(gpu)
+    gpu["HostConfig"]["DeviceRequests"][0].update(Count=0, DeviceIDs=["GPU-a", "GPU-b"])
+    by_env["HostConfig"]["DeviceRequests"] = None
+    by_env["Config"]["Env"] = ["NVIDIA_VISIBLE_DEVICES=GPU-a,GPU-b"]
+    for found in (gpu, by_env):
+        assert lib.differences(lib.wanted(options(gpu_ids=ids)), lib.actual(found, None)) == []
+        assert [row["option"] for row in lib.differences(lib.wanted(options()), lib.actual(found, None))] == ["gpus"]
+    podman = {"Config": {"CreateCommand": ["--device", "nvidia.com/gpu=GPU-a", "--device", "nvidia.com/gpu=GPU-b"]}}
+    assert lib.actual(podman, None)["gpus"] == lib.wanted(options(gpu_request="cdi", gpu_ids=ids))["gpus"]
+    assert lib.actual(podman, None)["devices"] == []
+
+
 def test_secrets_are_named_only(lib):
     argv = lib.arguments(options(gpu_request="none"), "IMAGE", {"HF_TOKEN": "hf_canary"})
     assert argv[argv.index("-e") + 1] == "HF_TOKEN"

@@ -47,6 +47,13 @@ def test_other_gpus_inside_fail(gpus):
     assert result["failed"] == ["devices.count"]
 
 
+def test_where_some_are_planned_the_others_do_not_count(gpus):
+    second = "GPU-5b1c0000-0000-0000-0000-000000000001"
+    result = gpus.run("devices", {**GPU, "gpus": 1, "gpu_uuids": [second]})
+    assert result["by_id"]["devices.count"]["ok"] is True
+    assert gpus.run("devices", {**GPU, "gpus": 1, "gpu_uuids": ["GPU-gone"]})["failed"] == ["devices.count"]
+
+
 def test_another_driver_inside_fails(gpus):
     gpus.smi(driver="550.163.01\n550.163.01\n")
     assert gpus.run("devices", GPU)["failed"] == ["devices.driver"]
