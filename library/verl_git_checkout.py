@@ -28,6 +28,14 @@ options:
     description: The commit that the tag must be. A remote whose tag is another one is refused.
     type: str
     default: ''
+  code_sha256:
+    description:
+      - What the code of that version must be, where its commit isn't known. A remote that has other code is refused.
+      - It's the SHA-256 of a line C(BLOB PATH) for each file of C(verl/), C(setup.py) and C(pyproject.toml) that Python
+        runs or that configures it, sorted.
+    type: str
+    default: ''
+    version_added: "0.2.0"
   path:
     description: Where the working tree is; a leading C(~) is the connecting user's home.
     type: path
@@ -65,6 +73,7 @@ commit:
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import pwd
 import random
@@ -81,6 +90,8 @@ from ansible.module_utils.verl_state.files import read_json, tail, write_json
 MARK = "verl-provision.json"  # in .git: what this module checked out last, and what it has begun
 HELD = "verl-provision.held"  # in .git: held by a run, and by every git that it started
 HASH = re.compile(r"^[0-9a-f]{40}$")
+CODE = ("verl", "setup.py", "pyproject.toml")  # what `code_sha256` is of: of these
+IMPORTED = re.compile(r"\.(py|pyc|pyd|so)$|/config/.*\.yaml$")  # what Python runs or what configures it, and links
 SCRATCH = ("tmp_", ".tmp-", ".stamp-")
 # Nothing goes on in the background, no hook of anybody runs, and what git writes is on the disk when it ends.
 OPTIONS = ("gc.auto=0", "maintenance.auto=false", "core.fsmonitor=false", "core.hooksPath=/dev/null", "core.fsync=all")
@@ -131,7 +142,20 @@ class Checkout:
     def wanted(self):
         """Return the wanted commit where the repository has it already, or None."""
         version = self.want["commit"] or self.want["version"]
-        return self.commit(version if HASH.match(version) else "refs/tags/" + version)
+        commit = self.commit(version if HASH.match(version) else "refs/tags/" + version)
+        return commit if commit and self.want["code_sha256"] in ("", self.code(commit)) else None
+
+    def code(self, commit):
+        """Return the SHA-256 of a commit's code, or '' where nobody asks for it."""
+        if not self.want["code_sha256"]:
+            return ""
+        lines = []
+        for entry in self.must("ls-tree", "-rz", "--full-tree", commit, "--", *CODE).split("\0"):
+            about, _tab, path = entry.partition("\t")
+            plain = about.startswith("100") and path not in CODE and not IMPORTED.search(path)
+            if about and not plain:
+                lines.append("{0} {1}\n".format(about.split()[2], path))
+        return hashlib.sha256("".join(sorted(lines)).encode("utf-8", "surrogateescape")).hexdigest()
 
     # ---- the note
 
@@ -337,6 +361,12 @@ class Checkout:
                 ),
                 fix="set verl_mirror_git to a mirror that has the release; git ls-remote --tags {0}".format(repo),
             )
+        if self.want["code_sha256"] != self.code(commit):
+            raise cli.CliError(
+                "The code of {0} in {1} (commit {2}) is not that of the release: its SHA-256 is {3}, needed is {4}; "
+                "nothing was checked out.".format(version, repo, commit, self.code(commit), self.want["code_sha256"]),
+                fix="set verl_mirror_git to a mirror that has the release, or verl_commit to a commit that you trust",
+            )
         if not is_hash:
             self.must("update-ref", "refs/tags/" + version, self.must("rev-parse", "FETCH_HEAD"))
         return commit
@@ -519,6 +549,7 @@ def main():
             "repo": {"type": "str", "required": True},
             "version": {"type": "str", "required": True},
             "commit": {"type": "str", "default": ""},
+            "code_sha256": {"type": "str", "default": ""},
             "path": {"type": "path", "required": True},
             "timeout": {"type": "int", "default": 900},
             "attempts": {"type": "int", "default": 3},

@@ -70,6 +70,7 @@ class Release:
     pypi: bool
     git_tag: str | None
     git_commit: str | None  # of the tag
+    code_sha256: str | None  # of its code, where the commit isn't known
     python_recommended: str | None
     vllm_floor: str | None
     vllm_also: tuple[str, ...]
@@ -257,6 +258,7 @@ def read_release(entry: dict[str, Any]) -> Release | None:
         pypi=entry.get("pypi") is not False,
         git_tag=text(entry.get("git_tag")),
         git_commit=text(entry.get("git_commit")),
+        code_sha256=text(entry.get("code_sha256")),
         python_recommended=text(entry.get("python_recommended")),
         vllm_also=texts(entry.get("vllm_also")),
         vllm_floor=text(entry.get("vllm_floor")),

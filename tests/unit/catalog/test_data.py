@@ -401,4 +401,5 @@ def test_every_release_but_the_newest_has_its_commit() -> None:
     """0.9.1 was tagged after the copy of the repository that was read."""
     releases = load()["releases"]
     assert [release["version"] for release in releases if not release["git_commit"]] == ["0.9.1"]
+    assert all(release["git_commit"] or release["code_sha256"] for release in releases)
     assert len({release["git_commit"] for release in releases}) == len(releases)

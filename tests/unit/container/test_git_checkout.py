@@ -1,7 +1,9 @@
 """verl_git_checkout on real repositories: nobody's work is overwritten."""
 
+import hashlib
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -19,12 +21,19 @@ class Repository:
         command = ["git", "-c", "user.name=n", "-c", "user.email=n@example.org", *argv]
         return subprocess.run(command, cwd=cwd or self.path, check=True, capture_output=True, text=True).stdout.strip()
 
-    def release(self, version):
-        """Commit and tag; returns the commit."""
-        (self.path / "version").write_text(version)
+    def release(self, version, files=None):
+        """Commit and tag, with these files alone where some are given; returns the commit."""
+        if files:
+            self.git("rm", "-rq", ".")
+        for name, content in {"version": version, **(files or {})}.items():
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, Path):
+                (self.path / name).symlink_to(content)
+            else:
+                (self.path / name).write_text(content)
         self.git("add", ".")
         self.git("commit", "-q", "-m", version)
-        self.git("tag", version)
+        self.git("tag", "-f", version)
         return self.git("rev-parse", "HEAD")
 
     @property
@@ -171,3 +180,50 @@ def test_a_tree_with_files_of_root_is_refused_with_the_command_that_mends_it(che
     assert checkout("v2", check=True)["failed"]
     monkeypatch.undo()
     assert checkout("v1")["commit"] == before
+
+
+PACKAGE = {"verl/__init__.py": "1\n", "verl/trainer/config/ppo.yaml": "2\n", "setup.py": "3\n", "pyproject.toml": "4\n"}
+
+
+def code_of(files):
+    """What the catalog has of a release: made from the files alone, without git."""
+    blobs = {path: hashlib.sha1(b"blob %d\0" % len(text) + text.encode()).hexdigest() for path, text in files.items()}
+    return hashlib.sha256("".join(sorted(f"{blob} {path}\n" for path, blob in blobs.items())).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("more", [{}, {"verl/README.md": "x", "examples/run.sh": "x", "verl/run.sh": "x"}], ids=len)
+def test_a_release_whose_code_is_as_it_must_be_is_checked_out(checkout, remote, tmp_path, more):
+    remote.release("v0.9.1", {**PACKAGE, **more})
+    assert checkout("v0.9.1", code_sha256=code_of(PACKAGE))["changed"]
+    assert (tmp_path / "src/setup.py").exists()
+    assert not checkout("v0.9.1", code_sha256=code_of(PACKAGE))["changed"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"verl/__init__.py": "v = 2\n"},
+        {"verl/x.py": ""},
+        {"verl/__init__.cpython-312-x86_64-linux-gnu.so": "x"},
+        {"verl/trainer/config/ppo.yaml": "_target_: os.system\n"},
+        {"setup.py": "other\n"},
+        {"verl/utils": Path("/tmp")},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_a_mirrors_own_release_is_refused_by_its_code_before_anything_of_it_is_there(checkout, remote, tmp_path, other):
+    remote.release("v0.9.1", {**PACKAGE, **other})
+    for _again in range(2):
+        answer = checkout("v0.9.1", code_sha256=code_of(PACKAGE))
+        assert answer["failed"] and code_of(PACKAGE) in answer["msg"] and "verl_commit" in answer["fix"]
+        assert os.listdir(tmp_path / "src") == [".git"]
+    remote.release("v0.9.1", PACKAGE)  # the mirror is mended
+    assert checkout("v0.9.1", code_sha256=code_of(PACKAGE))["changed"]
+
+
+def test_a_mirrors_own_release_that_is_there_already_is_refused_and_left(checkout, remote, tmp_path):
+    remote.release("v0.9.1", {**PACKAGE, "verl/x.py": "theirs"})
+    assert checkout("v0.9.1")["changed"]
+    answer = checkout("v0.9.1", code_sha256=code_of(PACKAGE))
+    assert answer["failed"] and code_of(PACKAGE) in answer["msg"]
+    assert (tmp_path / "src/verl/x.py").read_text() == "theirs"

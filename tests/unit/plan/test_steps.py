@@ -769,6 +769,23 @@ def test_a_checkout_of_a_mirrors_own_release_is_not_the_release():
     assert commit[:12] in steps["verl_checkout"]["reason"] and "f" * 12 in steps["verl_checkout"]["reason"]
 
 
+def test_a_mirrors_tag_whose_commit_nobody_knows_is_checked_by_its_code():
+    release = next(one for one in loaded()["releases"] if one["version"] == "0.9.1")
+    mirror = {"version": "0.9.1", "mirror_git": "https://git.example/verl.git"}
+    planned = plan(machine(), **mirror)
+    step = planned["steps"]["verl_checkout"]
+    assert step["args"]["code_sha256"] == release["code_sha256"]
+    assert "code_sha256" not in plan(machine(), version="0.9.1")["steps"]["verl_checkout"]["args"]
+    settled = settle(machine(), planned)
+    settled["verl_checkout"] = {"commit": "f" * 40, "tag": "v0.9.1", "dirty": False}
+    settled["stamps"]["verl_checkout"] |= {"code_sha256": release["code_sha256"]}
+    assert "verl_checkout" not in plan(settled, **mirror)["steps"]
+    del settled["stamps"]["verl_checkout"]["code_sha256"]  # of 0.1.0
+    again = plan(settled, **mirror)["steps"]["verl_checkout"]
+    assert "was never checked" in again["reason"] and again["disruption"] == "none"
+    assert again["key"] == step["key"]
+
+
 def test_a_mirrors_tag_that_nobody_can_check_is_said():
     said = plan(machine(), version="0.9.1", mirror_git="https://git.example/verl.git")
     assert [item["rule"] for item in said["warnings"] if "verl_commit" in item["fix"]] == ["release_commit"]

@@ -1,5 +1,6 @@
 """Plan role verl_checkout: clone or move the checkout that is mounted into the container, or built from."""
 
+from dataclasses import replace
 from typing import Any
 
 from verl_provision.decide.junk import mapping, text
@@ -39,13 +40,18 @@ def plan(host: Host, request: Request, decision: Decision, context: Context) -> 
     key, tagged = step_key(NAME, args), args["version"] == release.git_tag
     known = release.git_commit if tagged else None
     step = Step(({"commit": known} if known else {}) | args, key)
+    code = None
     if tagged and not step.args.get("commit") and request.mirrors.get("git"):
-        step = step.noting(unchecked(args))
+        code = release.code_sha256
+        checked = {"code_sha256": code} if code else {}
+        step = replace(step, args=checked | step.args).noting(unchecked(args, code))
     wanted, path = str(args["version"]), args["path"]
     if found is None:
         return step.because(f"there is no checkout at {path}")
     commit, tag = text(found.get("commit")) or "", text(found.get("tag"))
     own = bool(known and commit and commit != known)  # a mirror's own release
+    if code and tag == wanted and text(mapping(host.stamps.get(NAME)).get("code_sha256")) != code:
+        return step.because(f"whether the code in {path} is that of {wanted} was never checked")
     if (tag == wanted and not own) or (commit and commit.startswith(wanted) and len(wanted) >= 7):
         return step
     left = text(mapping(host.stamps.get(NAME)).get("commit")) or commit
@@ -66,11 +72,12 @@ def plan(host: Host, request: Request, decision: Decision, context: Context) -> 
     return step.noting(defer(NAME, f"check out {wanted}", disturbs, because, fix))
 
 
-def unchecked(args: dict[str, Any]) -> Notes:
-    """Say that nobody can tell whether a mirror's tag is verl's own."""
+def unchecked(args: dict[str, Any], code: str | None) -> Notes:
+    """Say how much of a mirror's tag nobody can tell to be verl's own."""
+    checked = " where its package is PyPI's; examples and scripts aren't checked" if code else ""
     return warn(
         "release_commit",
         f"which commit {args['version']} is in verl's own repository is not known here: what {args['repo']} has under "
-        "that tag is taken",
+        f"that tag is taken{checked}",
         "Set verl_commit, or give the release its git_commit in a file that verl_catalog_extra names.",
     )
