@@ -13,6 +13,7 @@ from typing import Any
 from verl_provision.boundary.text import visible
 
 DEPTH, VALUES, LETTERS, DIGITS = 24, 200_000, 4_000_000, 2**63
+NUMBERS, LISTS = (int, float), (list, tuple)
 SHOWN = ("before", "after", "before_header", "after_header")  # of a diff
 
 
@@ -55,17 +56,19 @@ class Reader:
 
     def plain(self, value: Any, depth: int = DEPTH) -> Any:
         """A JSON value without tags, unsafe characters and numbers that JSON doesn't have."""
-        if isinstance(value, str):
-            return self.text(value)
-        if value is None or isinstance(value, bool):
-            return value
-        if isinstance(value, int | float):
-            if not -DIGITS < value < DIGITS:  # NaN and infinity, too
-                raise Unreadable("is a number beyond all bounds")
-            return int(value) if isinstance(value, int) else float(value)
-        mapping = type(value) is dict or isinstance(value, Mapping)
-        if not mapping and not isinstance(value, list | tuple):
-            return self.text(value)
+        mapping = type(value) is dict  # these first: they are most
+        if not mapping and type(value) is not list:
+            if isinstance(value, str):
+                return self.text(value)
+            if value is None or isinstance(value, bool):
+                return value
+            if isinstance(value, NUMBERS):
+                if not -DIGITS < value < DIGITS:  # NaN and infinity, too
+                    raise Unreadable("is a number beyond all bounds")
+                return int(value) if isinstance(value, int) else float(value)
+            mapping = isinstance(value, Mapping)
+            if not mapping and not isinstance(value, LISTS):
+                return self.text(value)
         self.values -= len(value)
         if self.values < 0:
             raise Unreadable("holds more than any honest one")
@@ -73,14 +76,23 @@ class Reader:
             raise Unreadable(f"is nested more than {DEPTH} deep")
         key: Any = ""
         try:
-            if mapping:
-                found = {}
-                for key, item in value.items():
-                    if str(key).startswith("__ansible"):  # Ansible writes its own types so
-                        raise Unreadable("is a key of Ansible's own")
-                    found[self.text(key)] = self.text(item) if type(item) is str else self.plain(item, depth - 1)
-                return found
-            return [self.plain(item, depth - 1) for item in value]
+            if not mapping:
+                return [self.plain(item, depth - 1) for item in value]
+            found = {}
+            for key, item in value.items():
+                name = key if type(key) is str and key.isascii() and key.isprintable() else visible(key)
+                if name.startswith("__ansible"):  # Ansible writes its own types so
+                    raise Unreadable("is a key of Ansible's own")
+                self.letters -= len(name)
+                if item is None or item is True or item is False or (type(item) is int and -DIGITS < item < DIGITS):
+                    found[name] = item
+                elif type(item) is str and item.isascii() and item.isprintable():
+                    self.letters -= len(item)
+                    found[name] = item
+                else:
+                    found[name] = self.plain(item, depth - 1)
+            self.text("")  # are they too many?
+            return found
         except Unreadable as error:
             error.path.append(str(key) or "[]")
             raise
