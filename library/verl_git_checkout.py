@@ -85,6 +85,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.verl_access import proxy
 from ansible.module_utils.verl_container import cli
+from ansible.module_utils.verl_probes import owners
 from ansible.module_utils.verl_state.files import read_json, tail, write_json
 
 MARK = "verl-provision.json"  # in .git: what this module checked out last, and what it has begun
@@ -236,15 +237,7 @@ class Checkout:
         if os.getuid() == 0:
             return
         tracked = [name for name in self.git("ls-files", "-z")[1].split("\0") if name]
-        folders = {os.path.dirname(name) for name in tracked}
-        stuck = [name for name in sorted(folders) if not self.ours(name, os.W_OK | os.X_OK)]
-        stuck += [name for name in tracked if not self.ours(name, os.R_OK)]
-        for folder, _folders, names in os.walk(self.git_dir):
-            stuck += [
-                os.path.relpath(os.path.join(folder, name), self.path)
-                for name in [""] + [each for each in names if not each.endswith((".pack", ".idx"))]
-                if os.lstat(os.path.join(folder, name)).st_uid != os.getuid()
-            ]
+        stuck = owners.stuck(self.path, tracked, os.getuid())
         if stuck:
             user = pwd.getpwuid(os.getuid()).pw_name
             raise cli.CliError(
@@ -252,11 +245,6 @@ class Checkout:
                 "version out; nothing was changed.".format(len(stuck), self.path, stuck[0] or self.path, user),
                 fix="sudo chown -R {0}: {1}".format(user, shlex.quote(self.path)),
             )
-
-    def ours(self, name, mode):
-        """Whether a path of the tree may be used so; one that is missing is none's."""
-        path = os.path.join(self.path, name)
-        return os.path.islink(path) or not os.path.exists(path) or os.access(path, mode)
 
     def clean_lock(self):
         """Remove a lock that a killed git left: no git runs in this tree any more."""

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 
-from . import text
+from . import owners, text
 
 PLACES = ("{home}/miniconda3/bin", "{home}/miniforge3/bin", "{home}/.local/bin", "/opt/conda/bin")
 METADATA_VERSION = re.compile(r"(?m)^Version:\s*(\d\S*)")
@@ -112,6 +112,12 @@ def checkout(host):
     facts["dirty"] = any(line and not line.startswith("#") for line in lines)
     tags = host.run(base + ["tag", "--points-at", "HEAD"], env=here)
     facts["tag"] = (tags.stdout.split() or [None])[0] if tags.ok else None
+    uid = host.identity()[0]
+    listed = host.run(base + ["ls-files", "-z"], env=here) if uid else None
+    names = listed.stdout.split("\0") if listed is not None and listed.ok else []
+    found = owners.stuck(real, [name for name in names if name], uid) if names else []
+    if found:
+        facts["stuck"] = {"count": len(found), "path": (found[0] or ".")[:300]}
     return facts
 
 

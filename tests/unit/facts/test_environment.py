@@ -90,6 +90,18 @@ def test_checkout(host):
     assert environment.checkout(host) == {"path": path, "commit": None, "tag": None, "dirty": None}
 
 
+def test_what_root_in_a_container_left_in_a_users_checkout_is_counted(host, monkeypatch):
+    path = os.path.join(host.prefix, "src")
+    subprocess.run(["git", "init", "-q", path], check=True)
+    with open(os.path.join(path, "setup.py"), "w") as handle:
+        handle.write("1\n")
+    subprocess.run(["git", "-C", path, "add", "."], check=True)
+    assert "stuck" not in environment.checkout(host)
+    monkeypatch.setattr(host, "identity", lambda: (65534, "nobody", "/"))  # whose nothing of it is
+    stuck = environment.checkout(host)["stuck"]
+    assert stuck["count"] >= 3 and stuck["path"].startswith(".git")
+
+
 def test_a_broken_checkout_is_not_taken_for_the_repository_around_it(host):
     home = os.path.dirname(host.prefix)
     os.makedirs(os.path.join(host.prefix, "src/.git"))

@@ -786,6 +786,18 @@ def test_a_mirrors_tag_whose_commit_nobody_knows_is_checked_by_its_code():
     assert again["key"] == step["key"]
 
 
+def test_a_checkout_with_files_of_root_is_refused_before_it_is_moved_and_left_alone_otherwise():
+    planned = plan(machine(), version="0.9.0")
+    settled = settle(machine(), planned)
+    settled["verl_checkout"] = {**(settled["verl_checkout"] or {}), "dirty": False}
+    settled["verl_checkout"]["stuck"] = {"count": 3, "path": ".git/index"}
+    assert plan(settled, version="0.9.0")["ok"]
+    moved = plan(settled, version="0.8.0")
+    assert not moved["ok"]
+    (error,) = [one for one in moved["errors"] if one["rule"] == "checkout_owner"]
+    assert "3 files" in error["found"] and ".git/index" in error["found"] and "sudo chown -R " in error["fix"]
+
+
 def test_a_mirrors_tag_that_nobody_can_check_is_said():
     said = plan(machine(), version="0.9.1", mirror_git="https://git.example/verl.git")
     assert [item["rule"] for item in said["warnings"] if "verl_commit" in item["fix"]] == ["release_commit"]

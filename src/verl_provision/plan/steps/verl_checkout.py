@@ -1,5 +1,6 @@
 """Plan role verl_checkout: clone or move the checkout that is mounted into the container, or built from."""
 
+import shlex
 from dataclasses import replace
 from typing import Any
 
@@ -57,6 +58,9 @@ def plan(host: Host, request: Request, decision: Decision, context: Context) -> 
     left = text(mapping(host.stamps.get(NAME)).get("commit")) or commit
     if applied_hash(host, NAME) == step.config_hash and not tag and left == commit and not own:
         return step  # a tag that a shallow clone doesn't show
+    stuck = mapping(found.get("stuck"))
+    if stuck:
+        return step.noting(others(host, path, stuck))
     disturbs, fix = "code_in_use", WHEN_IDLE
     if in_use(host, request):
         because = f"{path} is mounted into our container, in which {host.container.processes[0]} runs"
@@ -70,6 +74,18 @@ def plan(host: Host, request: Request, decision: Decision, context: Context) -> 
         reason = f"{path} is at {at}, wanted is {wanted}{f' ({known[:12]})' if known and tag == wanted else ''}"
         return step.because(reason, disturbs if works_inside(host) else "none")
     return step.noting(defer(NAME, f"check out {wanted}", disturbs, because, fix))
+
+
+def others(host: Host, path: str, stuck: dict[str, Any]) -> Notes:
+    """Refuse to move a checkout in which root in a container left files: git would end half-way."""
+    error = {
+        "rule": "checkout_owner",
+        "found": f"{stuck['count']} files and folders in {path} that belong to another user (as {stuck['path']})",
+        "needed": f"all of them {host.user}'s, so that another version can be checked out",
+        "where": None,
+        "fix": f"sudo chown -R {host.user}: {shlex.quote(path) if not path.startswith('~') else path}",
+    }
+    return Notes(errors=(error,))
 
 
 def unchecked(args: dict[str, Any], code: str | None) -> Notes:
