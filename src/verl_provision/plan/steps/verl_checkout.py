@@ -41,31 +41,26 @@ def plan(host: Host, request: Request, decision: Decision, context: Context) -> 
     key, tagged = step_key(NAME, args), args["version"] == release.git_tag
     known = release.git_commit if tagged else None
     step = Step(({"commit": known} if known else {}) | args, key)
-    code = None
     if tagged and not step.args.get("commit") and request.mirrors.get("git"):
-        code = release.code_sha256
-        checked = {"code_sha256": code} if code else {}
-        step = replace(step, args=checked | step.args).noting(unchecked(args, code))
+        checked = {"code_sha256": release.code_sha256} if release.code_sha256 else {}
+        step = replace(step, args=checked | step.args).noting(unchecked(args, bool(checked)))
     wanted, path = str(args["version"]), args["path"]
     if found is None:
         return step.because(f"there is no checkout at {path}")
     commit, tag = text(found.get("commit")) or "", text(found.get("tag"))
     own = bool(known and commit and commit != known)  # a mirror's own release
-    if code and tag == wanted and text(mapping(host.stamps.get(NAME)).get("code_sha256")) != code:
-        return step.because(f"whether the code in {path} is that of {wanted} was never checked")
     if (tag == wanted and not own) or (commit and commit.startswith(wanted) and len(wanted) >= 7):
         return step
     left = text(mapping(host.stamps.get(NAME)).get("commit")) or commit
     if applied_hash(host, NAME) == step.config_hash and not tag and left == commit and not own:
         return step  # a tag that a shallow clone doesn't show
-    stuck = mapping(found.get("stuck"))
-    if stuck:
-        return step.noting(others(host, path, stuck))
     disturbs, fix = "code_in_use", WHEN_IDLE
     if in_use(host, request):
         because = f"{path} is mounted into our container, in which {host.container.processes[0]} runs"
     elif host.ray_busy and not request.disrupt:
         because = f"a Ray job or actor runs here, and may use {path}"
+    elif found.get("stuck"):
+        return step.noting(others(host, path, found["stuck"]))
     elif found.get("dirty") is True:
         because = f"{path} has changes that are not committed ({tag or commit[:12]})"
         disturbs, fix = "local_changes", f"git -C {path} stash, or commit, then run again."
@@ -88,9 +83,9 @@ def others(host: Host, path: str, stuck: dict[str, Any]) -> Notes:
     return Notes(errors=(error,))
 
 
-def unchecked(args: dict[str, Any], code: str | None) -> Notes:
+def unchecked(args: dict[str, Any], code: bool) -> Notes:
     """Say how much of a mirror's tag nobody can tell to be verl's own."""
-    checked = " where its package is PyPI's; examples and scripts aren't checked" if code else ""
+    checked = " where its package is PyPI's, looked at when it is fetched; examples and scripts aren't" if code else ""
     return warn(
         "release_commit",
         f"which commit {args['version']} is in verl's own repository is not known here: what {args['repo']} has under "
