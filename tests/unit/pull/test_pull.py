@@ -515,6 +515,29 @@ def test_a_run_from_outside_and_a_pull_run_never_work_at_once(fleet):
     assert fleet.pull()[0] == 0
 
 
+def test_of_two_controllers_the_second_leaves_the_host_to_the_first(fleet):
+    claim = fleet.place / "push/run.claim"
+    claim.parent.mkdir()
+    (fleet.place / "state/hold").mkdir(parents=True)
+    (fleet.place / "state/lock").touch()
+    first = {
+        "run": "20261129T095900Z-0a1b2c",
+        "machine": "another",
+        "boot": "b",
+        "pid": 1,
+        "started": 1,
+        "who": "ops@one",
+    }
+    claim.write_text(json.dumps(first))
+    said = outside(fleet, "hold", "release")
+    assert "Another run is at work on this host since 0 min: 20261129T095900Z-0a1b2c of ops@one" in said, said
+    assert "rescued=1" in said
+    assert json.loads(claim.read_text()) == first
+    claim.unlink()
+    assert "rescued=0" in outside(fleet, "hold", "release")
+    assert not claim.exists()
+
+
 LEFT = {
     "index.lock": lambda git: (git / "index.lock").touch(),
     "HEAD.lock": lambda git: (git / "HEAD.lock").touch(),
