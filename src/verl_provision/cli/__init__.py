@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 
 from verl_provision import __version__
-from verl_provision.cli import catalog, completion, doctor, explain, play, report
+from verl_provision.cli import catalog, completion, doctor, explain, play, render, report
 
-COMMANDS = (explain, play, report, doctor, catalog, completion)
+COMMANDS = (explain, play, render, report, doctor, catalog, completion)
 
 
 def parser() -> argparse.ArgumentParser:

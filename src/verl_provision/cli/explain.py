@@ -25,13 +25,19 @@ def add_parser(subparsers: Any) -> None:
         epilog="Exit status: 0 something fits, 1 nothing fits, 2 bad usage. "
         "Example: verl-provision explain --gpu H100 --driver 550.163.01 --want verl_version=0.9.0",
     )
+    add_machine(parser)
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    parser.set_defaults(run=run)
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """The flags that describe a machine, and what is asked for on it."""
     parser.add_argument(
         "--facts", metavar="FILE", help="recorded facts (JSON of verl_host_facts); - reads standard input"
     )
     parser.add_argument(
         "--want", metavar="NAME=VALUE", action="append", default=[], help="a variable by its full name; may be repeated"
     )
-    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     by_hand = parser.add_argument_group("a machine described by hand, instead of --facts")
     by_hand.add_argument("--gpu", metavar="NAME", help="product of its GPUs, such as H100 or 'RTX 4090'")
     by_hand.add_argument("--gpu-count", metavar="N", type=_count, help="how many (8)")
@@ -41,17 +47,16 @@ def add_parser(subparsers: Any) -> None:
     by_hand.add_argument(
         "--sudo", action=argparse.BooleanOptionalAction, help="whether sudo works without password (yes)"
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Explain; returns the exit status."""
     try:
-        wanted = _wanted(args.want)
+        wanted = wanted_variables(args.want)
         parsed = variables.parse(wanted)
         catalog = catalogs.load(extra=parsed.values["verl_catalog_extra"])
-        facts = _facts(args, catalog)
-    except _Usage as problem:
+        facts = machine_facts(args, catalog)
+    except Usage as problem:
         print(f"verl-provision explain: {problem}", file=sys.stderr)
         return 2
     except CatalogError as problem:
@@ -68,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if plan["ok"] else 1
 
 
-class _Usage(ValueError):
+class Usage(ValueError):
     """Bad usage: exit status 2."""
 
 
@@ -79,34 +84,36 @@ def _count(value: str) -> int:
     return number
 
 
-def _wanted(pairs: list[str]) -> dict[str, str]:
+def wanted_variables(pairs: list[str]) -> dict[str, str]:
+    """`--want` as variables. Raises Usage."""
     wanted = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise _Usage(f"--want takes NAME=VALUE, found {pair!r}")
+            raise Usage(f"--want takes NAME=VALUE, found {pair!r}")
         if not name.startswith("verl_"):
-            raise _Usage(f"--want takes a variable's full name (verl_...), found {name!r}; try verl_{name}={value}")
+            raise Usage(f"--want takes a variable's full name (verl_...), found {name!r}; try verl_{name}={value}")
         wanted[name] = value
     return wanted
 
 
-def _facts(args: argparse.Namespace, catalog: dict[str, Any]) -> dict[str, Any]:
+def machine_facts(args: argparse.Namespace, catalog: dict[str, Any]) -> dict[str, Any]:
+    """The facts that the flags name or describe. Raises Usage."""
     by_hand = {
         "--gpu": args.gpu, "--gpu-count": args.gpu_count, "--driver": args.driver, "--arch": args.arch,
         "--docker": args.docker, "--sudo": args.sudo,
     }  # fmt: skip
     given = [name for name, value in by_hand.items() if value is not None]
     if args.facts and given:
-        raise _Usage(f"--facts and {', '.join(given)} exclude each other")
+        raise Usage(f"--facts and {', '.join(given)} exclude each other")
     if args.facts:
         return _recorded(args.facts)
     if not given:
-        raise _Usage("give --facts FILE, or describe the machine: --gpu, --driver, --arch, --docker, --sudo")
+        raise Usage("give --facts FILE, or describe the machine: --gpu, --driver, --arch, --docker, --sudo")
     if args.gpu is None and (args.driver or args.gpu_count):
-        raise _Usage("--driver and --gpu-count need --gpu")
+        raise Usage("--driver and --gpu-count need --gpu")
     if args.driver is not None and not args.driver[:1].isdigit():
-        raise _Usage(f"--driver takes a version such as 550.163.01, found {args.driver!r}")
+        raise Usage(f"--driver takes a version such as 550.163.01, found {args.driver!r}")
     machine = handmade.Machine(
         gpu=args.gpu,
         gpu_count=args.gpu_count or 8,
@@ -118,7 +125,7 @@ def _facts(args: argparse.Namespace, catalog: dict[str, Any]) -> dict[str, Any]:
     try:
         return handmade.facts(machine, catalog)
     except handmade.UnknownGpu as problem:
-        raise _Usage(str(problem)) from None
+        raise Usage(str(problem)) from None
 
 
 def _recorded(name: str) -> dict[str, Any]:
@@ -126,16 +133,16 @@ def _recorded(name: str) -> dict[str, Any]:
     try:
         content = json.loads(sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8"))
     except OSError as problem:
-        raise _Usage(f"{name}: {problem.strerror}") from None
+        raise Usage(f"{name}: {problem.strerror}") from None
     except (ValueError, RecursionError) as problem:
-        raise _Usage(f"{name} is not JSON: {problem}") from None
+        raise Usage(f"{name} is not JSON: {problem}") from None
     if not isinstance(content, dict):
-        raise _Usage(f"{name} holds no facts: found {type(content).__name__}, needed an object")
+        raise Usage(f"{name} holds no facts: found {type(content).__name__}, needed an object")
     inner = content.get("facts")
     try:
         return documents.facts(inner if isinstance(inner, dict) else content, given_only=True)
     except documents.Refused as why:
-        raise _Usage(f"{name}: {why}") from None
+        raise Usage(f"{name}: {why}") from None
 
 
 def text(plan: dict[str, Any]) -> list[str]:
@@ -149,7 +156,7 @@ def text(plan: dict[str, Any]) -> list[str]:
         "deferred", [f"{item['step']}: {item['action']}: {item['because']}. {item['fix']}" for item in plan["deferred"]]
     )
     lines += _listed("warnings", [_warning(item) for item in plan["warnings"]])
-    lines += _listed("errors", [_error(item) for item in plan["errors"]])
+    lines += _listed("errors", [error(item) for item in plan["errors"]])
     lines += _listed("a change that would help", [item["message"] for item in plan["unlocks"]])
     lines += _listed("runners-up", [_runner_up(item) for item in plan["runners_up"]])
     return lines + _listed("rejected", _rejections(plan["rejected"]))
@@ -178,7 +185,7 @@ def _warning(item: dict[str, Any]) -> str:
     return f"{item['rule']}: {item['message']}" + (f". {item['fix']}" if item["fix"] else "")
 
 
-def _error(item: dict[str, Any]) -> str:
+def error(item: dict[str, Any]) -> str:
     where = f" ({item['where']})" if item.get("where") else ""
     return f"{item['rule']}{where}: found {item['found']}; needed {item['needed']}. {item['fix']}"
 

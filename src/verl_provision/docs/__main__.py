@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from verl_provision.docs import daemon_json, decision_table, faults, roles, variables
+from verl_provision.docs import daemon_json, decision_table, faults, roles, site_variables, variables
 
 ROOT = Path(__file__).resolve().parents[3]
-WRITERS = (roles, variables, daemon_json, faults, decision_table)
+WRITERS = (roles, variables, site_variables, daemon_json, faults, decision_table)
 
 
 def pages() -> dict[Path, str]:

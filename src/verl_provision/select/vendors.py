@@ -1,26 +1,32 @@
 """What is documented for hosts that this project recognises and doesn't set up (catalog/vendors.yml)."""
 
+from typing import Any
+
 from verl_provision.catalog import products
 from verl_provision.catalog.model import Catalog
 from verl_provision.decide.junk import mapping, mappings, text, texts
 
 
-def fix(vendor: str, product: str, catalog: Catalog) -> str:
-    """The vendor's documented image and command for a product."""
+def images(vendor: str, product: str, catalog: Catalog) -> list[dict[str, Any]]:
+    """The vendor's documented images for a product; all of them where the product isn't known."""
     about = mapping(mapping(catalog.vendors.get("vendors")).get(vendor))
     known = None
     for entry in mappings(about.get("products")):
         if any(products.is_a(product, alias) for alias in texts(entry.get("aliases"))):
             known = text(entry.get("name"))
             break
-    images = [
-        image for image in mappings(about.get("images")) if known is None or known in texts(image.get("products"))
-    ]
-    if not images:
+    return [image for image in mappings(about.get("images")) if known is None or known in texts(image.get("products"))]
+
+
+def fix(vendor: str, product: str, catalog: Catalog) -> str:
+    """The vendor's documented image and command for a product."""
+    about = mapping(mapping(catalog.vendors.get("vendors")).get(vendor))
+    found = images(vendor, product, catalog)
+    if not found:
         return f"Use the images that {text(about.get('name')) or vendor} publishes for verl."
     command, where = text(about.get("command")), text(about.get("documentation"))
-    shown = [image for image in images if command and str(image.get("ref")) in command.split()]
-    said = f"Use the vendor's image {(shown or images)[0].get('ref')}"
+    shown = [image for image in found if command and str(image.get("ref")) in command.split()]
+    said = f"Use the vendor's image {(shown or found)[0].get('ref')}"
     if command:
         said += f": {command.strip()}"
     return said + (f" (see {where})" if where else "")

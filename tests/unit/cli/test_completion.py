@@ -20,7 +20,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     ("words", "offered"),
     [
         ("e", {"explain"}),
-        ("'' ", {"plan", "up", "verify", "report", "explain", "catalog", "doctor", "completion"}),
+        ("'' ", {"plan", "up", "verify", "report", "explain", "catalog", "doctor", "completion", "render"}),
         ("report --format ''", {"text", "md", "html", "json"}),
         ("up --di", {"--diff"}),
         ("plan --want verl_verify_l", {"verl_verify_level="}),

@@ -26,7 +26,13 @@ def test_every_command_is_there(command):
 
 @pytest.mark.parametrize(
     ("flag", "commands"),
-    [("--inventory", PLAYS), ("-i", PLAYS), ("--limit", PLAYS), ("-l", PLAYS), ("--want", PLAYS | {"explain"})],
+    [
+        ("--inventory", PLAYS),
+        ("-i", PLAYS),
+        ("--limit", PLAYS),
+        ("-l", PLAYS),
+        ("--want", PLAYS | {"explain", "render"}),
+    ],
 )
 def test_a_shared_flag_is_taken_by_the_same_commands_and_means_the_same(flag, commands):
     assert {command for command in COMMANDS if takes(command, flag)} == commands

@@ -18,6 +18,7 @@ EXAMPLES = {
     "<what it leaves behind>": "training_container",
     "<step>": "training_container",
     "<level>": "devices",
+    "<target>": "slurm",
 }
 
 
