@@ -37,7 +37,8 @@ PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 GRES_CONF = "NodeName=node[1-2] Name=gpu Type=h100 File=/dev/fakegpu[0-7]\n"
 
-# Both nodes are this one kernel. With `lo` alone Slurm finds no address, so a pair of virtual interfaces carries them.
+# Both nodes are this one kernel; /tmp and /dev/shm are each one's own. With `lo` alone Slurm finds no address, so a
+# pair of virtual interfaces carries them.
 START = """
 set -e
 hostname node1
@@ -54,7 +55,7 @@ install -d /run/slurm /run/slurmd-node1 /run/slurmd-node2
 setpriv --reuid munge --regid munge --init-groups munged --force
 slurmctld
 slurmd -N node1
-slurmd -N node2
+unshare --mount sh -c 'mount -t tmpfs tmpfs /tmp && mount -t tmpfs tmpfs /dev/shm && exec slurmd -N node2'
 until [ "$(sinfo -h -N -t idle -o %N | wc -l)" = 2 ]; do read -rt 0.2 <> <(:) || :; done
 cd /out
 """

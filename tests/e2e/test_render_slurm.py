@@ -2,11 +2,13 @@
 Apptainer and Python; the fault of verl's own script, run the same way, shows."""
 
 import re
+import shutil
 import subprocess
+import sys
 
 import pytest
 
-from lab import machine
+from lab import cache, machine
 from tests.e2e.slurm_cluster import SlurmCluster
 from verl_provision.cli import main
 
@@ -228,6 +230,65 @@ int slurm_spank_init(spank_t spank, int count, char **words) {{
     subprocess.run(
         [compiler, "-shared", "-fPIC", f"-I{header.parent.parent}", "-o", out, folder / "pyxis.c"], check=True
     )
+
+
+# ---- the real Ray
+
+RAY_VERSION = "2.54.1"
+CHECK = """
+import os, subprocess, ray
+ray.init()
+nodes = [node for node in ray.nodes() if node["Alive"]]
+@ray.remote(num_gpus=8, scheduling_strategy="SPREAD")
+def there():
+    import time
+    time.sleep(5)  # so that no node takes both
+    return ray.util.get_node_ip_address(), ",".join(sorted(os.environ["CUDA_VISIBLE_DEVICES"].split(",")))
+print("verified", sorted(ray.get([there.remote() for _ in nodes])), int(ray.cluster_resources()["CPU"]))
+stranger = {**os.environ, "RAY_AUTH_TOKEN": "f" * 64}
+del stranger["RAY_AUTH_TOKEN_PATH"]
+print("stranger", subprocess.run(["ray", "status"], env=stranger, capture_output=True).returncode)
+"""
+
+
+def wheels():
+    """Ray and what it needs, from this machine's package index."""
+
+    def build(folder):
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--dest",
+            folder / "wheels",
+            f"ray[default]=={RAY_VERSION}",
+        ]
+        subprocess.run(pip, check=True, capture_output=True)
+
+    return cache.step("ray-wheels", [RAY_VERSION, sys.version_info[:2]], build) / "wheels"
+
+
+@pytest.mark.slow
+def test_the_real_ray_has_all_nodes_and_takes_no_stranger(cluster):
+    """From an environment of its own in the shared folder, as runner `source` finds it; its GPUs are Slurm's."""
+    shutil.copytree(wheels(), cluster.shared / "wheels")
+    made = cluster.run(
+        "/usr/bin/python3 -m venv /shared/verl/env && /shared/verl/env/bin/pip install -q --no-index "
+        f"--find-links /shared/wheels 'ray[default]=={RAY_VERSION}' && echo made",
+        timeout=900,
+    )
+    assert "made" in made.stdout, made.stdout
+    (cluster.shared / "check.py").write_text(CHECK)
+    render(cluster, *SOURCE, "--set", "cpus=2", "--command", "python3", "/shared/check.py")
+    output, said = submit(cluster)
+    assert "Ray is ready: 2 of 2 nodes have 8 GPUs" in output and "JobState=COMPLETED" in output, output
+    every = "0,1,2,3,4,5,6,7"
+    assert f"verified [('192.0.2.1', '{every}'), ('192.0.2.2', '{every}')] 4" in output, output
+    assert re.search("stranger [1-9]", output), output
+    assert said == "", "no stand-in was called"
+    assert "ray-" not in (cluster.out / "left").read_text()
 
 
 # ---- what verl's own script does, in our words

@@ -5,7 +5,9 @@ import contextlib
 import os
 import secrets
 import shlex
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +35,7 @@ STOPPED = {
     "goes on there.",
     "verify": "stopped. Nothing was applied; hosts that weren't done yet keep their last result.",
 }
+DEVICES = Path("/dev")
 USAGE_ERRORS = {1, 4, 5, 250}  # ansible-playbook: error, parser error, bad options, unexpected error
 
 
@@ -76,6 +79,29 @@ def variables(wanted: list[str]) -> dict[str, str] | None:
     return {name: value for name, dummy, value in pairs}
 
 
+def login_node() -> str:
+    """What to say where this machine only hands jobs to Slurm, so that the GPUs are elsewhere; '' on any other."""
+    devices = [path for name in ("nvidia[0-9]*", "kfd", "davinci[0-9]*") for path in DEVICES.glob(name)]
+    if not shutil.which("sbatch") or os.environ.get("SLURM_JOB_ID") or devices:
+        return ""
+    try:
+        asked = subprocess.run(["sinfo", "-h", "-o", "%R %G"], capture_output=True, text=True, timeout=10)
+        known = [line.split() for line in asked.stdout.splitlines() if "gpu" in line]
+    except (OSError, subprocess.SubprocessError, ValueError):
+        known = []
+    partition = known[0][0] if known else "PARTITION"
+    found = f"; partitions with GPUs: {', '.join(' '.join(row) for row in known)}" if known else ""
+    return (
+        f"this is a login node of a Slurm cluster, so the plan above is not for its GPUs{found}.\n"
+        "Plan on a partition's node:\n"
+        f"  srun --partition={shlex.quote(partition)} --nodes=1 --gpus-per-node=1 {sys.argv[0]} plan\n"
+        "or ask such a node for its driver, and write the batch script here (docs/slurm.md):\n"
+        f"  srun --partition={shlex.quote(partition)} --gpus-per-node=1 "
+        "nvidia-smi --query-gpu=name,driver_version --format=csv\n"
+        f"  verl-provision render slurm --gpu NAME --driver VERSION --set partition={shlex.quote(partition)}"
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the playbook. 0: every host is well; 1: a host was refused, failed or couldn't be reached; 2: bad usage.
 
@@ -99,6 +125,8 @@ def run(arguments: argparse.Namespace) -> int:
     name = time.strftime("%Y%m%dT%H%M%SZ-", time.gmtime()) + secrets.token_hex(3)
     with Stop() as stop:
         result = watch(stop, name, *what) if watched else execute(*what, name=name, cancel_callback=stop.asked_twice)
+    if arguments.command == "plan" and inventory == INVENTORY and login_node():
+        print(visible(login_node()), file=sys.stderr)
     if stop.asked:
         again = shlex.join(["verl-provision", *sys.argv[1:]])
         print(f"{STOPPED[arguments.command]} To resume: {again}", file=sys.stderr)

@@ -1,13 +1,14 @@
 """The play commands: exit statuses that a script can tell apart."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 
 from filter_plugins.verl_hosts import verl_hosts
-from verl_provision.cli import main
+from verl_provision.cli import main, play
 
 PLAYBOOKS = Path(__file__).resolve().parents[3] / "playbooks"
 
@@ -91,3 +92,42 @@ def test_no_host_is_touched_where_one_is_named_as_a_pattern(tmp_path, capfd):
     said = capfd.readouterr().out
     assert "'~.*'" in said
     assert "TASK" not in said
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A machine with Slurm's commands, and a partition with GPUs."""
+    for name, said in (("sbatch", ""), ("sinfo", "debug (null)\ngpu gpu:h100:8\n")):
+        (tmp_path / name).write_text(f"#!/bin/sh\nprintf '{said}'\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    (tmp_path / "dev").mkdir()
+    monkeypatch.setattr(play, "DEVICES", tmp_path / "dev")
+    return monkeypatch
+
+
+def test_a_login_node_is_told_so_and_how_to_plan_for_a_partition(slurm):
+    said = play.login_node()
+    assert "login node" in said and "partitions with GPUs: gpu gpu:h100:8." in said
+    assert "srun --partition=gpu --nodes=1 --gpus-per-node=1" in said and "render slurm" in said
+
+
+def test_inside_a_job_or_beside_gpus_nothing_is_said(slurm):
+    slurm.setenv("SLURM_JOB_ID", "7")
+    assert play.login_node() == ""
+    slurm.delenv("SLURM_JOB_ID")
+    (play.DEVICES / "nvidia0").touch()
+    assert play.login_node() == ""
+
+
+def test_without_slurm_nothing_is_said(slurm):
+    slurm.setenv("PATH", "/nonexistent")
+    assert play.login_node() == ""
+
+
+def test_plan_says_it_and_up_does_not(slurm, capsys):
+    slurm.setattr(play, "execute", lambda *what, **more: SimpleNamespace(rc=0))
+    slurm.setattr(play, "watch", lambda *what: SimpleNamespace(rc=0))
+    assert main(["plan"]) == 0 and "login node" in capsys.readouterr().err
+    assert main(["up"]) == 0 and "login node" not in capsys.readouterr().err
