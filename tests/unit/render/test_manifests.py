@@ -45,6 +45,12 @@ def test_kuberay_is_given_what_this_operator_knows(made, text, operator, ray, mo
     assert ("NetworkPolicy" in readme) is not token
 
 
+def test_the_catalog_knows_the_ray_of_images_that_pin_it(text):
+    wanted = {"verl_image": "whatcanyousee-vllm085-sgl046p5-mcore0120-te23", "verl_version": "0.4.0"}
+    made = last(text("kuberay", machine={"gpu": "H100", "driver": "550.163.01"}, wanted=wanted))
+    assert made["spec"]["rayClusterSpec"]["rayVersion"] == "2.44.1"
+
+
 def test_ascend_is_told_to_ray_by_hand(text):
     group = last(text("kuberay", machine=ASCEND, **RAY))["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
     assert group["rayStartParams"] == {"resources": '"{\\"NPU\\": 8}"'}
