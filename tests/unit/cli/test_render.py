@@ -1,6 +1,7 @@
 """`verl-provision render`: writes a folder whole, leaves others' files alone, and shows no secret."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +102,26 @@ def test_no_value_of_a_secret_is_in_any_file(target, tmp_path, monkeypatch, caps
         assert not file.is_file() or "canary" not in file.read_text()
     assert "canary" not in str(capsys.readouterr())
     assert any("HF_TOKEN" in file.read_text() for file in (tmp_path / "out").iterdir())
+
+
+FACTS = Path(__file__).resolve().parents[2] / "fixtures/facts"
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "said"),
+    [
+        (
+            "docker_refused",
+            0,
+            "",
+        ),  # the platform brings the engine: what this node's user may do with Docker is no matter
+        ("sudo_password", 0, ""),
+        ("mi300x", 0, ""),
+        ("driver_not_loaded", 1, "driver_state"),
+        ("no_gpu", 1, "no GPUs"),
+    ],
+)
+def test_a_recorded_node_is_judged_by_its_gpus_and_driver(name, status, said, tmp_path, capsys):
+    words = ["--facts", str(FACTS / f"{name}.json"), "--set", "ray_version=2.54.1", "-o", str(tmp_path / "out")]
+    assert call("kuberay", *words) == status
+    assert said in capsys.readouterr().err and (tmp_path / "out").exists() is (status == 0)
