@@ -14,10 +14,12 @@ import shlex
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.loader import become_loader
 
 UTILS = Path(__file__).resolve().parents[1] / "module_utils"
 sys.path.insert(0, str(UTILS))  # the probes lie beside the plugin
@@ -105,6 +107,14 @@ def answer(done: dict) -> dict:
     return named(unanswered(said, "verl_host_facts"), (), "")
 
 
+def become_password(templar: Any, task_vars: dict, play_context: Any) -> str | None:
+    """The password that Ansible would give to sudo: the inventory's, else the one of `-K`."""
+    sudo = become_loader.get("sudo")
+    names = set(C.config.get_plugin_vars("become", "sudo")) & set(task_vars)
+    sudo.set_options(var_options={name: templar.template(task_vars[name]) for name in names})
+    return sudo.get_option("become_pass") or getattr(play_context, "become_pass", None) or None
+
+
 class ActionModule(OurAction):
     """One exchange where the connection can pipe, the plain module elsewhere."""
 
@@ -117,6 +127,9 @@ class ActionModule(OurAction):
         command = start(interpreter, C.config.get_config_value("INTERPRETER_PYTHON_FALLBACK", variables=task_vars))
         if not interpreter:
             command = f"/bin/sh -c {shlex.quote(command)}"
+        secret = become_password(self._templar, task_vars, self._play_context)
+        if secret and not self._play_context.become:
+            params["sudo_password"] = secret  # piped like become's own: no file and no argument has it
         sent = script().replace("@PARAMS@", base64.b64encode(json.dumps(params).encode()).decode())
         environment = self._compute_environment_string()
         done = self._low_level_execute_command(f"{environment} {command}".strip(), in_data=sent.encode())

@@ -63,13 +63,16 @@ def _text(data):
     return (data or b"")[:MAX_OUTPUT].decode("utf-8", "replace")
 
 
-def run(argv, timeout=10.0, env=None):
-    """Run argv without a terminal or standard input, in a process group of its own, for at most `timeout` seconds."""
+def run(argv, timeout=10.0, env=None, said=None):
+    """Run argv without a terminal, in a process group of its own, for at most `timeout` seconds.
+
+    Standard input has `said`, or nothing.
+    """
     started = time.monotonic()
     try:
         process = subprocess.Popen(
             argv,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if said is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=env,
@@ -80,7 +83,7 @@ def run(argv, timeout=10.0, env=None):
         return Result(argv, error="cannot run %s: %s" % (argv[0], getattr(exc, "strerror", None) or exc))
     timed_out = False
     try:
-        stdout, stderr = process.communicate(timeout=timeout)
+        stdout, stderr = process.communicate(None if said is None else said.encode(), timeout=timeout)
     except subprocess.TimeoutExpired:
         # A command that has ended, but left a child holding its output, did answer.
         timed_out = process.poll() is None

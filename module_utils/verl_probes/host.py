@@ -23,13 +23,16 @@ class Host:
     Only /sys and /proc move with probe_root; everything else is the real machine's.
     """
 
-    def __init__(self, probe_root="/", timeout=10.0, state_dir="", prefix="", container_name="verl"):
+    def __init__(
+        self, probe_root="/", timeout=10.0, state_dir="", prefix="", container_name="verl", sudo_password=None
+    ):
         self.probe_root = probe_root.rstrip("/")
         self.timeout = timeout
         self.state_dir = state_dir
         self.prefix = prefix
         self.container_name = container_name
         self.ray_container_name = container_name + "-ray"
+        self.sudo_password = sudo_password  # that Ansible has for this user; reaches sudo's standard input only
         self.errors = []
 
     # What could not be read
@@ -133,8 +136,10 @@ class Host:
     def run_as_root(self, argv):
         """Through sudo, never asking for a password; under `timeout`, since only root can end what runs as root."""
         limit = "%g" % self.timeout
-        wrapped = ["sudo", "-n", "timeout", "-k", "1", limit] + list(argv)
-        result = command.run(wrapped, timeout=self.timeout + 2, env=self.environment())
+        said = None if self.sudo_password is None else self.sudo_password + "\n"
+        asking = ["sudo", "-n"] if said is None else ["sudo", "-S", "-p", ""]
+        wrapped = asking + ["timeout", "-k", "1", limit] + list(argv)
+        result = command.run(wrapped, timeout=self.timeout + 2, env=self.environment(), said=said)
         if result.rc == 124:
             result.rc, result.timed_out, result.error = None, True, "no answer within %s s" % limit
         return result

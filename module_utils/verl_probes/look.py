@@ -32,5 +32,6 @@ def look(params):
         state_dir=_here(params["state_dir"]),
         prefix=_here(params["prefix"]),
         container_name=params["container_name"],
+        sudo_password=params.get("sudo_password"),  # from the action plugin only: no option, so no file has it
     )
     return collect(host, params["gather"])

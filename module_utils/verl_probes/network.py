@@ -5,21 +5,44 @@
 from __future__ import annotations
 
 import os
+import re
 
 RAY_DAEMONS = ("raylet", "gcs_server")
 # Ray's own workers, which are there without any job (names are cut to 15 characters by the kernel).
 RAY_OWN = ("ray::IDLE", "ray::DashboardA", "ray::RuntimeEnv", "ray::IDLE_Spill", "ray::IDLE_Resto")
+RDMA = "/sys/class/infiniband"
+LINKS = {"InfiniBand": "infiniband", "Ethernet": "roce"}
+MOST_PORTS = 64
 SESSION = "/tmp/ray/session_latest"
 PAM = ("/usr/lib/%s-linux-gnu/security", "/usr/lib64/security", "/usr/lib/security")  # %s: the architecture
 
 
 def network(host):
     interface, address = host.default_address()
-    return {
+    found = {
         "default_interface": interface,
         "address": address,
-        "infiniband": host.listdir(host.kernel("/sys/class/infiniband")),
+        "infiniband": host.listdir(host.kernel(RDMA)),
     }
+    ports = [port for name in found["infiniband"] for port in _rdma_ports(host, name)][:MOST_PORTS]
+    return dict(found, rdma=ports) if ports else found
+
+
+def _rdma_ports(host, device):
+    """Ports of a device for RDMA: InfiniBand, or RoCE where the link is Ethernet."""
+    folder = host.kernel("%s/%s/ports" % (RDMA, device))
+    for number in host.listdir(folder):
+        link, state, rate = (
+            host.read(os.path.join(folder, number, name), 64) for name in ("link_layer", "state", "rate")
+        )
+        speed = re.match(r"(\d+)", rate or "")
+        if link in LINKS:
+            yield {
+                "device": device,
+                "link": LINKS[link],
+                "up": (state or "").endswith("ACTIVE"),
+                "gbps": int(speed.group(1)) if speed else None,
+            }
 
 
 def ray(host):

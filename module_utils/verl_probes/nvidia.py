@@ -18,7 +18,7 @@ BLACKLIST = r"printf 'blacklist nouveau\noptions nouveau modeset=0\n' | sudo tee
 LOOK_IN_LOG = "sudo dmesg | grep -E 'NVRM|Xid'"
 PERSISTENCE = (
     "switch persistence mode on (sudo nvidia-smi -pm 1, or nvidia-persistenced): without it every call starts the GPUs "
-    "anew; then "
+    "anew, and verl_look_timeout gives it longer; then "
 )
 NODES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")  # a GPU that the PCI bus here doesn't show has one of them
 WSL = "/usr/lib/wsl/lib"  # where Windows puts its driver's libraries and programs

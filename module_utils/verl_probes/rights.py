@@ -52,14 +52,24 @@ def no_namespaces(host):
 
 def user(host):
     uid, name, home = host.identity()
+    may, answer = sudo(host), None
+    if may != "password":
+        host.sudo_password = None  # it isn't needed
+    elif host.sudo_password is not None:
+        answer = "accepted" if host.run_as_root(["true"]).ok else "refused"
+        may = "free" if answer == "accepted" else may
+    if answer == "refused":
+        host.sudo_password = None  # each further try counts against the user
     found = {
         "name": name,
         "uid": uid,
         "home": home,
         "root": uid == 0,
-        "sudo": sudo(host),
+        "sudo": may,
         "docker_group": "docker" in host.groups(),
     }
+    if answer:
+        found["become_password"] = answer
     if uid and no_namespaces(host):
         found["namespaces"] = False
     return found

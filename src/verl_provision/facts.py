@@ -193,6 +193,7 @@ class Host:
     user: str
     root: bool
     sudo: str
+    password_refused: bool  # that Ansible has for sudo
     memory_mb: int | None
     accelerators: tuple[Accelerator, ...]
     nvidia_state: str
@@ -236,6 +237,7 @@ class Host:
     source: dict[str, Any] | None
     stamps: dict[str, Any]
     verification: dict[str, Any]
+    rdma: tuple[tuple[str, bool, int | None, str], ...]  # ports: (infiniband or roce, up, Gb/s, device)
     interface: str | None  # of the default route
     address: str | None  # on it
     ray_running: bool
@@ -316,6 +318,7 @@ def read(facts: Any, catalog: Catalog) -> Host:
         user=name,
         root=root,
         sudo=text(user.get("sudo")) or "none",
+        password_refused=user.get("become_password") == "refused",
         memory_mb=whole(mapping(facts.get("memory")).get("total_mb")),
         accelerators=(*_gpus(mappings(nvidia.get("gpus")), catalog), *_others(facts)),
         nvidia_state=_nvidia_state(facts, nvidia),
@@ -371,6 +374,15 @@ def read(facts: Any, catalog: Catalog) -> Host:
         ray_unit=flag(service.get("unit")) is True,
         user_service=service or None,
         shm_mb=whole(mapping(facts.get("shm")).get("size_mb")),
+        rdma=tuple(
+            (
+                text(port.get("link")) or "",
+                port.get("up") is True,
+                whole(port.get("gbps")),
+                text(port.get("device")) or "",
+            )
+            for port in mappings(network.get("rdma"))
+        ),
         interface=text(network.get("default_interface")),
         address=text(network.get("address")),
     )

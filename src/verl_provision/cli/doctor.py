@@ -4,6 +4,7 @@ import argparse
 import json
 import locale
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from verl_provision import anonymous
+from verl_provision.boundary import documents
 from verl_provision.boundary.text import visible
 from verl_provision.cli import play
 from verl_provision.paths import EXAMPLE, ROOT
@@ -35,6 +40,9 @@ def add_parser(subparsers: Any) -> None:
     )
     play.add_targets(parser)
     parser.add_argument("--controller", action="store_true", help="look at this controller only, connect to no host")
+    parser.add_argument(
+        "--facts", action="store_true", help="print each host's facts as a test's fixture, identities replaced"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -44,8 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = play.variables(arguments.want)
     if wanted is None:
         return 2
-    inventory = Path(arguments.inventory)
-    found = list(controller(ROOT, inventory))
+    if arguments.facts:
+        return print_facts(arguments)
+    found = []
+    for name in play.inventories(arguments):
+        found += [one for one in controller(ROOT, Path(name)) if one not in found]
     if not found and not arguments.controller:
         found = list(hosts(arguments, wanted))
     if arguments.json:
@@ -141,15 +152,15 @@ def inventory_findings(inventory: Path) -> Iterator[Finding]:
 def hosts(arguments: argparse.Namespace, wanted: dict[str, str]) -> Iterator[Finding]:
     """What needs doing on the hosts: a plan is made, and nothing of it is kept."""
     with tempfile.TemporaryDirectory(prefix="verl-provision-") as kept:
-        targets = {"inventory": arguments.inventory, "limit": arguments.limit}
-        result = play.execute(
-            "playbooks/plan.yml", **targets, extra={**wanted, "run_report_directory": kept}, quiet=True
-        )
+        with play.passed_on(arguments) as flags:
+            targets = {"inventory": play.inventories(arguments), "limit": arguments.limit, "flags": shlex.join(flags)}
+            extra = {**wanted, "run_report_directory": kept}
+            result = play.execute("playbooks/plan.yml", **targets, extra=extra, quiet=True)
         report = latest.read(kept)
         if report is None:
             said = [line for line in result.said.splitlines() if "ERROR" in line or "fatal" in line]
             yield finding("hosts", (said or ["the playbook ended without a report"])[-1].strip()[:400], "a plan",
-                          f"verl-provision plan -i {arguments.inventory}")  # fmt: skip
+                          f"verl-provision plan -i {' -i '.join(play.inventories(arguments))}")  # fmt: skip
             return
     yield from of_report(report)
 
@@ -166,6 +177,28 @@ def of_report(report: dict[str, Any]) -> Iterator[Finding]:
     for entry in seen["deferred"]:
         yield {"where": entry["hosts"], "what": f"waits for an idle host: {entry['text']}", "needed": None,
                "fix": entry["fix"]}  # fmt: skip
+
+
+# ---- facts for a fixture
+
+
+def print_facts(arguments: argparse.Namespace) -> int:
+    """Print a document for each host that answers, as tests/fixtures/hosts has them; 1 where one doesn't."""
+    with play.passed_on(arguments) as flags:
+        told = play.gathered(play.inventories(arguments), arguments.limit, shlex.join(flags))
+    wrong = 0 if told else 1
+    for name, answer in told.items():
+        try:
+            if "facts" not in answer:
+                raise documents.Refused(str(answer.get("msg") or "no facts"))
+            kept = anonymous.facts(documents.facts(answer["facts"]), (name, name.partition(".")[0]))
+        except documents.Refused as error:
+            print(f"verl-provision: {visible(name)}: {visible(str(error))}", file=sys.stderr)
+            wrong = 1
+            continue
+        told_of = {"about": "", "facts": kept, "plan": ""}
+        print("---\n" + yaml.safe_dump(told_of, sort_keys=False), end="")
+    return wrong
 
 
 # ---- what is printed

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import getpass
 import os
 import secrets
 import shlex
@@ -10,7 +11,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +62,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def add_targets(parser: argparse.ArgumentParser) -> None:
     """The flags that say which hosts, and what is asked for on them."""
-    parser.add_argument("-i", "--inventory", default=str(INVENTORY), help="inventory (this very machine)")
+    parser.add_argument("-i", "--inventory", action="append", help="inventory; may be repeated (this very machine)")
     parser.add_argument("-l", "--limit", help="only these hosts")
+    parser.add_argument("-u", "--user", help="connect as this user")
+    parser.add_argument("-K", "--ask-become-pass", action="store_true", help="ask for the password that sudo asks for")
+    parser.add_argument("--become-password-file", metavar="FILE", help="a file with it")
+    parser.add_argument(
+        "-e",
+        "--extra-vars",
+        action="append",
+        default=[],
+        metavar="VARS",
+        help="variables, as ansible-playbook has them",
+    )
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="Ansible's own output; -vvv has more of it")
     parser.add_argument(
         "--want",
         action="append",
@@ -112,18 +127,18 @@ def run(arguments: argparse.Namespace) -> int:
     extra = variables(arguments.want)
     if extra is None:
         return bad_usage
-    inventory = Path(arguments.inventory)
-    if not inventory.exists():
-        print(f"verl-provision: no inventory at {inventory}; cp -r {EXAMPLE} {inventory}", file=sys.stderr)
+    absent = missing(arguments)
+    if absent:
+        print(f"verl-provision: no {absent}", file=sys.stderr)
         return bad_usage
     flags = [f"--{flag}" for flag in ("check", "diff") if getattr(arguments, flag, False)]
     if arguments.command == "plan" and not drift:
         flags.append("--skip-tags drift")
     playbook = PLAYBOOKS[arguments.command][0]
-    watched = arguments.command == "up" and not arguments.raw and not arguments.diff
-    what = (playbook, str(inventory), arguments.limit, extra, " ".join(flags))
+    watched = arguments.command == "up" and not (arguments.raw or arguments.diff or arguments.verbose)
     name = time.strftime("%Y%m%dT%H%M%SZ-", time.gmtime()) + secrets.token_hex(3)
-    with Stop() as stop:
+    with passed_on(arguments) as same, Stop() as stop:
+        what = (playbook, inventories(arguments), arguments.limit, extra, " ".join([*flags, shlex.join(same)]))
         result = watch(stop, name, *what) if watched else execute(*what, name=name, cancel_callback=stop.asked_twice)
     if arguments.command == "plan" and inventory == INVENTORY and login_node():
         print(visible(login_node()), file=sys.stderr)
@@ -140,8 +155,59 @@ def run(arguments: argparse.Namespace) -> int:
     return bad_usage if result.rc in USAGE_ERRORS and not reported else 1
 
 
+def inventories(arguments: argparse.Namespace) -> list[str]:
+    """The inventories, as ansible-playbook takes them from another folder; a list of hosts (`a,b`) stays one."""
+    named = arguments.inventory or [str(INVENTORY)]
+    return [name if "," in name else str(Path(name).resolve()) for name in named]
+
+
+def missing(arguments: argparse.Namespace) -> str:
+    """The first file that is named and isn't there, and what to do; "" where all are."""
+    for name in inventories(arguments):
+        if "," not in name and not Path(name).exists():
+            return f"inventory at {name}; cp -r {EXAMPLE} {name}"
+    secret = arguments.become_password_file
+    if secret and secret != "-" and not Path(secret).exists():
+        return f"file {secret}; -K asks for the password"
+    return ""
+
+
+@contextlib.contextmanager
+def passed_on(arguments: argparse.Namespace) -> Iterator[list[str]]:
+    """The flags that ansible-playbook gets as they are. A password that is typed reaches it through a pipe."""
+    flags = ["--user", arguments.user] if arguments.user else []
+    for said in arguments.extra_vars:
+        flags += ["--extra-vars", f"@{Path(said[1:]).resolve()}" if said.startswith("@") else said]
+    if arguments.verbose:
+        flags.append("-" + "v" * arguments.verbose)
+    named = arguments.become_password_file
+    if not arguments.ask_become_pass and named != "-":
+        yield [*flags, *(["--become-password-file", str(Path(named).resolve())] if named else [])]
+        return
+    secret = sys.stdin.readline().rstrip("\n") if named == "-" else getpass.getpass("BECOME password: ")
+    with tempfile.TemporaryDirectory(prefix="verl-provision-") as private:
+        pipe = Path(private) / "become"
+        os.mkfifo(pipe, 0o600)  # nothing of it is on a disk
+        threading.Thread(target=_tell, args=(pipe, secret), daemon=True).start()
+        try:
+            yield [*flags, "--become-password-file", str(pipe)]
+        finally:
+            os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))  # whoever still waits to write may end
+
+
+def _tell(pipe: Path, secret: str) -> None:
+    with contextlib.suppress(OSError), pipe.open("w") as writer:  # waits for a reader
+        writer.write(secret + "\n")
+
+
 def execute(
-    playbook: str, inventory: str, limit: str | None, extra: dict[str, str], flags: str = "", name: str = "", **how: Any
+    playbook: str | None,
+    inventory: list[str],
+    limit: str | None,
+    extra: dict[str, str],
+    flags: str = "",
+    name: str = "",
+    **how: Any,
 ) -> ansible_runner.Runner:
     """Run a playbook of this repository; `name` is the run's id, `how` goes to ansible-runner."""
     scripts = Path(sys.executable).parent  # this environment's ansible-playbook, whatever PATH says
@@ -150,8 +216,8 @@ def execute(
             private_data_dir=private,
             project_dir=str(ROOT),
             playbook=playbook,
-            inventory=str(Path(inventory).resolve()),
-            limit=limit,
+            inventory=inventory,
+            **({"limit": limit} if playbook else {"host_pattern": limit or "all"}),
             cmdline=flags or None,
             extravars={"run_report_directory": str(reports()), **extra},
             envvars={
@@ -167,8 +233,22 @@ def execute(
     return result
 
 
+def gathered(inventory: list[str], limit: str | None, flags: str = "") -> dict[str, dict[str, Any]]:
+    """What the module verl_host_facts answers, by host; nothing else is asked and nothing is kept."""
+    told: dict[str, dict[str, Any]] = {}
+
+    def keep(event: dict[str, Any]) -> bool:
+        data = event.get("event_data") or {}
+        if event.get("event") in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
+            told[str(data.get("host"))] = data.get("res") or {}
+        return False  # ansible-runner writes nothing of it
+
+    execute(None, inventory, limit, {}, flags, module="verl_host_facts", quiet=True, event_handler=keep)
+    return told
+
+
 def watch(
-    stop: "Stop", name: str, playbook: str, inventory: str, limit: str | None, extra: dict[str, str], flags: str
+    stop: "Stop", name: str, playbook: str, inventory: list[str], limit: str | None, extra: dict[str, str], flags: str
 ) -> ansible_runner.Runner:
     """Run a playbook with the board where there is a terminal, with plain lines where there is none."""
     state = Run(time.monotonic())

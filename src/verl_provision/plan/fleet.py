@@ -14,7 +14,7 @@ from verl_provision.plan import gpus, standing
 from verl_provision.plan import steps as stepping
 from verl_provision.plan.steps import Planned
 from verl_provision.plan.steps.container_image import pull_reference
-from verl_provision.plan.steps.step import Notes
+from verl_provision.plan.steps.step import Item, Notes
 from verl_provision.select import decision as decisions
 from verl_provision.select.decision import Decision
 from verl_provision.select.inputs import Preferences, SelectionFacts
@@ -108,7 +108,9 @@ def _plan_or_raise(
     settings, secrets = mapping(given.get("settings")), mapping(given.get("secrets"))
     seen = hosts.served_by(host, decision.backend)
     planned = stepping.plan(seen, request, decision, known, settings, secrets, given.get("head") is True)
-    return _assemble(decision, name, request, planned), decision, planned
+    plan = _assemble(decision, name, request, planned)
+    told = {key: doable(plan[key], host) for key in ("errors", "warnings", "deferred")}
+    return {**plan, **told, "why": [*plan["why"], *fabrics(host)]}, decision, planned
 
 
 def _request(given: Any, memory: Memory) -> tuple[Request, list[dict[str, Any]]]:
@@ -127,7 +129,35 @@ def _remembered(host: Host, request: Request, known: Catalog, memory: Memory) ->
     found = memory.decisions.get(key)
     if found is None:
         decision = decisions.decide(*key, known)
+        for told in (decision.errors, decision.warnings, decision.rejected, decision.hints):
+            told[:] = doable(told, host)
         found = memory.decisions[key] = (decision, decision.id)
+    return found
+
+
+def doable(told: list[Item], host: Host) -> list[Item]:
+    """The same, with what needs sudo left to somebody who has it where this user hasn't."""
+    if host.root or host.sudo != "none":
+        return told
+    return [
+        {**row, "fix": f"As an administrator, since {host.user} has no sudo: {row['fix']}"}
+        if "sudo " in str(row.get("fix")) and "administrator" not in str(row["fix"])
+        else row
+        for row in told
+    ]
+
+
+def fabrics(host: Host) -> list[str]:
+    """The networks for RDMA that the host has, a sentence each."""
+    found = []
+    for link, name in (("infiniband", "InfiniBand"), ("roce", "RoCE")):
+        ports = [port for port in host.rdma if port[0] == link]
+        if ports:
+            up = [port for port in ports if port[1]]
+            speeds = " and ".join(f"{speed} Gb/s" for speed in sorted({speed for _, _, speed, _ in up if speed}))
+            devices = ", ".join(dict.fromkeys(device for *_, device in ports))
+            at = f" at {speeds}" if speeds else ""
+            found.append(f"{name}: {len(up)} of {len(ports)} ports up{at} ({devices})")
     return found
 
 

@@ -118,6 +118,13 @@ def _wrong_cgroups(rootless: bool) -> Rejection:
     )
 
 
+def _sudo(facts: SelectionFacts) -> str:
+    """How this user's rights get to steps."""
+    if facts.sudo == "password":
+        return "run again with -K, which asks for sudo's password (or set ansible_become_password)"
+    return f"give {facts.user} passwordless sudo"
+
+
 def toolkit_floor(catalog: Catalog) -> str:
     """The oldest container toolkit without known holes."""
     about = catalog.toolkit.get("security_floor")
@@ -148,7 +155,7 @@ def _docker_present(choice: Choice, facts: SelectionFacts, catalog: Catalog, gpu
             Rejection(
                 f"Docker cannot be used by {facts.user}: {reason}{asks}",
                 "access to Docker: the docker group, passwordless sudo, or rootless Docker",
-                f"sudo usermod -aG docker {facts.user}, then log in again; or give {facts.user} passwordless sudo",
+                f"sudo usermod -aG docker {facts.user}, then log in again; or {_sudo(facts)}",
             ),
             "rights",
         )
@@ -243,7 +250,7 @@ def _docker_install(
         return (
             Rejection(f"Docker is not installed, and {facts.user} may not install it ({asks})",
                       "Docker, or the right to install it",
-                      f"Install Docker as root, or give {facts.user} passwordless sudo"),
+                      f"Install Docker as root, or {_sudo(facts)}"),
             "rights",
         )  # fmt: skip
     if not installable(facts.system):

@@ -50,6 +50,7 @@ class SelectionFacts:
     user: str
     root: bool
     sudo: str
+    password_refused: bool
     accelerators: tuple[Accelerator, ...]
     nvidia_state: str
     nvidia_reason: str | None

@@ -20,7 +20,7 @@ def lay_out(folder):
     """Every recorded host as a directory in `folder`: machine.json, bin/, output/, files/, tree/."""
     for recording in sorted(RECORDINGS.glob("*.yml")):
         host = yaml.load(recording.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        if "like" in host:
+        if "like" in host or "facts" in host:
             continue  # told by its difference from one of these: tests/unit/hosts
         place = folder / recording.stem
         place.mkdir()

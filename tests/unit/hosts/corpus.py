@@ -17,7 +17,11 @@ from tests.unit.decide.machines import plan
 from tests.unit.facts.recorded import HOSTS, RecordedHost
 from tests.unit.facts.recordings import RECORDINGS
 
-NAMES = sorted(path.stem for path in RECORDINGS.glob("*.yml") if "\nlike: " in path.read_text(encoding="utf-8"))
+NAMES = sorted(
+    path.stem
+    for path in RECORDINGS.glob("*.yml")
+    if any(word in path.read_text(encoding="utf-8") for word in ("\nlike: ", "\nfacts:"))
+)
 SMI = """\
 #!/bin/sh
 case "$*" in
@@ -43,6 +47,8 @@ class Machine(RecordedHost):
     def __init__(self, about: dict[str, Any], folder: Path):
         super().__init__(about["like"])
         self.machine = {**self.machine, **about.get("machine", {})}
+        self.timeout = self.machine["timeout"]
+        self.sudo_password = about.get("sudo_password")
         self.gone = about.get("gone", [])
         base = self.probe_root
         self.probe_root = str(folder / "tree")
@@ -118,7 +124,9 @@ def _write(path: Path, text: str) -> None:
 
 
 def facts(about: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """What the probes find on a machine."""
+    """What the probes find on a machine, or found on somebody's (`verl-provision doctor --facts`)."""
+    if "facts" in about:
+        return about["facts"]
     machine = Machine(about, folder)
     return machine.plain(collect(machine))
 

@@ -35,6 +35,7 @@ class Rule:
 
 RULES = (
     Rule("vendor_apply", "host", gpu.vendor_apply),
+    Rule("become_password", "host", machine.become_password),
     Rule("gpu_choice", "host", gpu.gpu_choice),
     Rule("driver_state", "host", driver.driver_state),
     Rule("gpus_missing", "host", driver.gpus_missing),

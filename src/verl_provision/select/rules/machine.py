@@ -10,6 +10,20 @@ from verl_provision.select.inputs import Preferences, SelectionFacts
 ROOM_GB = 5.0  # to work in, beside what is fetched
 
 
+def become_password(
+    candidate: None, facts: SelectionFacts, preferences: Preferences, catalog: Catalog
+) -> Finding | None:
+    """A password that Ansible has for sudo is one that sudo takes."""
+    if not facts.password_refused:
+        return None
+    return Rejection(
+        f"sudo refuses the password that Ansible has for {facts.user}",
+        f"the password of {facts.user} on this host, or none",
+        "Give it again (-K asks for it), or correct ansible_become_password; without one no step uses sudo.",
+        hard=True,
+    )
+
+
 def cpu_architecture(
     candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog
 ) -> Finding | None:
