@@ -140,7 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
     with passed_on(arguments) as same, Stop() as stop:
         what = (playbook, inventories(arguments), arguments.limit, extra, " ".join([*flags, shlex.join(same)]))
         result = watch(stop, name, *what) if watched else execute(*what, name=name, cancel_callback=stop.asked_twice)
-    if arguments.command == "plan" and inventory == INVENTORY and login_node():
+    if arguments.command == "plan" and arguments.inventory is None and login_node():
         print(visible(login_node()), file=sys.stderr)
     if stop.asked:
         again = shlex.join(["verl-provision", *sys.argv[1:]])
