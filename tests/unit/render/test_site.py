@@ -1,7 +1,11 @@
 """The site's variables: each is typed, refused by name where it doesn't fit, and read by the targets that it names."""
 
+import copy
+
 import pytest
 
+from verl_provision import schemas
+from verl_provision.paths import CATALOG
 from verl_provision.render import TARGETS, site
 
 ENTRIES = site.entries()
@@ -79,3 +83,16 @@ def test_a_time_without_quotes_in_a_file_is_refused_with_the_way_out(tmp_path):
     _, (error,) = site.check("slurm", {"time": given["time"]})
     assert "quotes" in error["fix"]
     assert site.check("kuberay", {"operator_version": given["operator_version"]})[0]["operator_version"] == "1.6"
+
+
+def test_what_differs_by_vendor_has_the_shape_of_its_schema():
+    found = schemas.problems(schemas.checker(CATALOG / "schema/render.json"), site.table())
+    assert found == [] and set(site.table()["vendors"]) == {"nvidia", "amd", "ascend"}
+
+
+@pytest.mark.parametrize("vendor", site.table()["vendors"])
+def test_a_field_of_a_vendor_that_is_missing_or_misspelt_is_an_error(vendor):
+    for name in site.table()["vendors"][vendor]:
+        table = copy.deepcopy(site.table())
+        table["vendors"][vendor][f"{name}x"] = table["vendors"][vendor].pop(name)
+        assert len(schemas.problems(schemas.checker(CATALOG / "schema/render.json"), table)) == 2
