@@ -9,6 +9,7 @@ from verl_provision.plan.steps.step import Item
 from verl_provision.variables import settings
 
 OUT = ("__verl_failure", "__verl_deferred")  # a host with one of these has left the run
+CLAIM = "claim"  # the step of a host that another run has (playbooks/tasks/claim.yml): it is that run's to take back
 NO_HOSTS = ["all:!all"]  # a pattern that matches nobody and warns nobody
 
 Vars = Mapping[str, Mapping[str, Any]]
@@ -54,10 +55,12 @@ def chores(hostvars: Vars, fleet: Mapping[str, Any], play: str, check_mode: bool
     if check_mode:
         return set()
     if play == "after":
-        return {str(name) for name in fleet.get("drained", []) if "__verl_drained" not in hostvars[name]}
+        left = {str(name) for name in fleet.get("drained", []) if "__verl_drained" not in hostvars[name]}
+        return {name for name in left if (hostvars[name].get("__verl_failure") or {}).get("step") != CLAIM}
     if play != "before":
         return set()
-    return {str(name) for name, plan in fleet.get("hosts", {}).items() if works(plan)}
+    drained = set(fleet.get("drained", []))
+    return {str(name) for name, plan in fleet.get("hosts", {}).items() if works(plan) or name in drained}
 
 
 def works(plan: Item) -> bool:

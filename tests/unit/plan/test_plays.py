@@ -116,6 +116,11 @@ def test_a_host_that_an_earlier_run_left_drained_is_taken_back():
     for host in plan["hosts"].values():  # nothing else to do
         host["steps"], host["verification"]["needed"] = {}, False
     assert plays.hosts(hostvars, "after", check_mode=True) == NO_HOSTS
+    assert plays.hosts(hostvars, "before") == ["left"]  # it is claimed first
+    assert plays.hosts(hostvars, "after") == ["left"]
+    hostvars["left"]["__verl_failure"] = {"step": "claim"}  # another run has it: that one drained it, and is at work
+    assert plays.hosts(hostvars, "after") == NO_HOSTS
+    hostvars["left"] |= {"__verl_failure": {"step": "verl_checkout"}}
     assert plays.hosts(hostvars, "after") == ["left"]
     hostvars["left"]["__verl_drained"] = False  # a step of this run did it
     assert plays.hosts(hostvars, "after") == NO_HOSTS
