@@ -482,7 +482,11 @@ def outside(fleet, *steps):
     """The plays of a run from outside that has something to do on this host; what it said."""
     here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     plan = {"hosts": {"here": {"ok": True, "steps": {}, "verification": {"needed": True}}}, "drained": []}
-    about = {"here": {"variables": {"verl_state_dir": str(fleet.place / "push")}}}
+    if "after" in steps:  # an earlier run left it drained
+        plan |= {"drained": ["here"]}
+        plan["hosts"]["here"]["verification"]["needed"] = False
+    drain = {"verl_drain_after": f"touch {fleet.place}/resumed", "verl_drain_timeout": 60}
+    about = {"here": {"variables": {"verl_state_dir": str(fleet.place / "push"), **drain}}}
     run = {"__verl_fleet": plan, "__verl_run": {"id": "20261129T100000Z", "mode": "apply", "hosts": about}}
     facts = {"__verl_facts": {"facts": {"pull": {"hold": str(fleet.place / "state/hold")}}}}
     inventory = fleet.place / "hosts.yml"
@@ -491,6 +495,8 @@ def outside(fleet, *steps):
     imports = []
     if "hold" in steps:
         imports.append({"import_playbook": f"{ROOT}/playbooks/apply.yml", "vars": {"__verl_play": "before"}})
+    if "after" in steps:
+        imports.append({"import_playbook": f"{ROOT}/playbooks/apply.yml", "vars": {"__verl_play": "after"}})
     if "release" in steps:
         imports.append(yaml.safe_load((ROOT / "playbooks/report.yml").read_text())[0])
     (fleet.place / "site.yml").write_text(yaml.safe_dump([begin, *imports]))
@@ -533,7 +539,11 @@ def test_of_two_controllers_the_second_leaves_the_host_to_the_first(fleet):
     assert "Another run is at work on this host since 0 min: 20261129T095900Z-0a1b2c of ops@one" in said, said
     assert "rescued=1" in said
     assert json.loads(claim.read_text()) == first
+    assert "Another run is at work" in outside(fleet, "after", "release")
+    assert not (fleet.place / "resumed").exists(), "whoever drained it takes it back"
     claim.unlink()
+    outside(fleet, "after", "release")
+    assert (fleet.place / "resumed").exists()
     assert "rescued=0" in outside(fleet, "hold", "release")
     assert not claim.exists()
 
