@@ -148,7 +148,7 @@ class Container:
     image_ref: str | None
     processes: tuple[str, ...]
     key: str | None
-    ours: bool  # it has a label of ours
+    ours: bool  # it has the label that we give each container that we make
     mounts: tuple[str, ...]  # where in it something is mounted
     engine: str = "docker"
     by_cdi: bool = False  # how it got its GPUs
@@ -687,7 +687,7 @@ def _container(container: Any) -> Container | None:
         image_ref=text(container.get("image_ref")),
         processes=tuple(str(item)[:80] for item in items(container.get("processes"))),
         key=text(labels.get("verl-provision.key")),
-        ours=bool(labels),  # the facts have only those that begin with verl-provision.
+        ours="verl-provision.home" in labels,  # as the module knows it; an image has labels of its own
         mounts=tuple(
             text(mount.get("target")) or "" for mount in mappings(mapping(container.get("spec")).get("mounts"))
         ),

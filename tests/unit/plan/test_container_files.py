@@ -29,9 +29,10 @@ def warning(planned, rule):
     return next((item for item in planned["warnings"] if item["rule"] == rule), None)
 
 
-def test_a_users_own_container_of_our_name_is_refused():
+@pytest.mark.parametrize("labels", [{}, {"verl-provision.lab": "of its image"}], ids=len)
+def test_a_users_own_container_of_our_name_is_refused(labels):
     facts = converged()
-    facts["container"]["labels"] = {}
+    facts["container"]["labels"] = labels
     planned = plan(facts)
     assert (planned["ok"], planned["steps"]) == (False, {})
     error = planned["errors"][0]
