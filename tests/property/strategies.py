@@ -75,11 +75,12 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
     images = [image["id"] for image in loaded()["images"]]
     releases = [release["version"] for release in loaded()["releases"]]
     chosen = {
-        "verl_version": st.sampled_from(["latest", *releases]),
+        "verl_version": st.sampled_from(["auto", "latest", *releases]),
         "verl_engine": st.sampled_from(["auto", "vllm", "sglang", "none"]),
         "verl_trainer": st.sampled_from(["auto", "fsdp", "megatron"]),
         "verl_scenario": st.sampled_from(["auto", "large_model", "fast_rollout", "prototype"]),
         "verl_model_params_b": st.sampled_from([None, 0.5, 7, 8, 13, 671]),
+        "verl_model_family": st.sampled_from([None, "deepseek-v3", "qwen3"]),
         "verl_algorithm": st.sampled_from(["ppo", "grpo", "dpo", "sft"]),
         "verl_nnodes": st.sampled_from([1, 2, 16]),
         "verl_backend": st.sampled_from(["auto", "docker", "podman", "apptainer", "source"]),

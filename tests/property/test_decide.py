@@ -2,6 +2,7 @@
 
 import copy
 import json
+from datetime import timedelta
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -110,6 +111,63 @@ def test_a_newer_driver_shrinks_the_choices_only_by_end_of_life(facts, asked, da
     if found[0].ok:
         assert lost <= {"end_of_life"}
         assert found[1].ok or lost
+
+
+@PATIENT
+@given(strategies.machines(), strategies.requests())
+def test_a_tested_pair_is_never_beaten_by_an_untested_one_of_its_driver_class(facts, wished):
+    decision = decide(facts, wished | {"verl_version": "auto"})
+    if not decision.ok:
+        return
+    best = next(judged for judged in decision.judged if judged.candidate is decision.candidate)
+    for judged in decision.judged:
+        same = (judged.merits.degraded, judged.merits.gap, judged.merits.unmet)
+        if not judged.rejections and same == (best.merits.degraded, best.merits.gap, best.merits.unmet):
+            assert best.merits.evidence <= judged.merits.evidence, judged.candidate.name
+
+
+@PATIENT
+@given(strategies.machines(st.just("580.95.05")), strategies.requests(), st.data())
+def test_with_native_images_a_newer_driver_never_gives_less(facts, wished, data):
+    """Neither weaker evidence nor, with the same, an older release; and what was met stays met."""
+    drivers = sorted(strategies.DRIVERS, key=versions.key_or_zero)
+    older = data.draw(st.integers(0, len(drivers) - 2))
+    newer = data.draw(st.integers(older + 1, len(drivers) - 1))
+    wished = {**wished, "verl_driver_policy": "native", "verl_version": "auto"}
+    found = []
+    for driver in (drivers[older], drivers[newer]):
+        facts = copy.deepcopy(facts)
+        if facts["nvidia"]["driver_version"]:
+            facts["nvidia"]["driver_version"] = driver
+        found.append(decide(facts, wished))
+    if not found[0].ok or {"end_of_life"} & {error["rule"] for error in found[1].errors}:
+        return
+    before, after = (_merits(decision) for decision in found)
+    # A defect may belong to one driver branch alone: it decides first, and is no matter of newer or older.
+    if before.degraded == after.degraded:
+        assert (after.unmet, after.evidence, after.release) <= (before.unmet, before.evidence, before.release)
+
+
+def _merits(decision):
+    return next(judged.merits for judged in decision.judged if judged.candidate is decision.candidate)
+
+
+@PATIENT
+@given(strategies.machines(), strategies.requests())
+def test_no_old_release_without_a_warning_in_the_first_line(facts, wished):
+    decision = decide(facts, wished | {"verl_version": "auto"})
+    if not decision.ok:
+        return
+    hard = {"vendor", "cpu_architecture", "compute_capability", "end_of_life"}
+    dates = [
+        judged.candidate.release.date
+        for judged in decision.judged
+        if judged.candidate.evidence and not hard & {rule for rule, _ in judged.rejections}
+    ]
+    if max(dates) - decision.candidate.release.date > timedelta(days=365):
+        assert decision.warnings[0]["rule"] == "old_release" and decision.warnings[0]["fix"]
+    else:
+        assert "old_release" not in {row["rule"] for row in decision.warnings}
 
 
 def _key(judged):

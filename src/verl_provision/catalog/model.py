@@ -1,6 +1,8 @@
 """The catalog as the decisions see it: images, releases, drivers and GPUs, read without trusting them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cmp_to_key
 from typing import Any
 
@@ -10,6 +12,7 @@ from verl_provision.catalog.gpus import Architecture, Product, architectures, br
 from verl_provision.decide.junk import mapping, mappings, number, text, texts
 
 TESTED, INHERITED, DOCUMENTED, FLOOR_ONLY, UNKNOWN = "tested", "inherited", "documented", "floor_only", "unknown"
+Requirement = tuple[str, str, str]  # package, version in the image, what the release asks for
 UNPACKED = 2.2  # unpacked size over download, of CUDA images
 EVIDENCE = (TESTED, INHERITED, DOCUMENTED, FLOOR_ONLY, UNKNOWN)  # best first
 
@@ -35,6 +38,8 @@ class Image:
     megatron_core: str | None
     flash_attn: str | None
     tensordict: str | None
+    transformers: str | None
+    transfer_queue: str | None
     verl_inside: bool
     sass: tuple[str, ...]
     ptx: str | None
@@ -66,6 +71,7 @@ class Release:
     """One release of verl."""
 
     version: str
+    date: date | None
     python: str
     pypi: bool
     git_tag: str | None
@@ -78,6 +84,7 @@ class Release:
     tensordict_runtime: str | None
     numpy: str | None
     transformers: str | None
+    transfer_queue: str | None
     torch: str | None
     engine_pins: dict[str, Any]
     constraints: tuple[str, ...]
@@ -103,6 +110,7 @@ class Catalog:
     toolkit: dict[str, Any] = field(default_factory=dict)
     docker_repository: dict[str, Any] = field(default_factory=dict)
     served: dict[str, tuple[tuple[Release, str, str], ...]] = field(default_factory=dict)
+    lacking: dict[tuple[str, str], tuple[Requirement, ...]] = field(default_factory=dict)  # by image and release
     thresholds: tuple[dict[str, Any], ...] = ()  # bandwidth of collectives (catalog/thresholds.yml)
     native_branch: dict[str, str | None] = field(default_factory=dict)  # CUDA -> lowest branch that carries it
     refs: frozenset[str] = frozenset()  # how engines may call the images
@@ -112,6 +120,7 @@ class Catalog:
     monitor_share: dict[str, float] = field(default_factory=lambda: {"same": 0.0, "older": 0.0})
     daemon_json: tuple[dict[str, Any], ...] = ()  # what makes a change of a key of it take effect
     faults: tuple[str, ...] = ()
+    pairs: dict[tuple[str, str], list[Any]] = field(default_factory=dict, compare=False)  # judged already: judging.py
 
     def manager(self, name: str, arch: str | None) -> dict[str, Any]:
         """The download of a manager for an architecture, {} where there's none."""
@@ -170,6 +179,7 @@ def read(catalog: Any) -> Catalog:
         toolkit=mapping(cuda.get("toolkit")),
         docker_repository=mapping(mapping(cuda.get("docker")).get("repository")),
         served={image.id: served(image, ordered) for image in images.values()},
+        lacking=lacking(images.values(), ordered),
         thresholds=tuple(mappings(catalog.get("thresholds"))),
         native_branch={
             image.cuda: branch_for(image.cuda, branches) for image in images.values() if image.cuda is not None
@@ -214,6 +224,8 @@ def read_image(entry: dict[str, Any]) -> Image | None:
         megatron_core=text(entry.get("megatron_core")),
         flash_attn=text(entry.get("flash_attn")),
         tensordict=text(entry.get("tensordict")),
+        transformers=text(entry.get("transformers")),
+        transfer_queue=text(entry.get("transfer_queue")),
         verl_inside=entry.get("verl_inside") is True,
         sass=texts(code.get("sass")),
         ptx=text(code.get("ptx")),
@@ -254,6 +266,7 @@ def read_release(entry: dict[str, Any]) -> Release | None:
         return None
     return Release(
         version=versions.without_v(version),
+        date=_date(entry.get("date")),
         python=text(entry.get("python")) or "",
         pypi=entry.get("pypi") is not False,
         git_tag=text(entry.get("git_tag")),
@@ -266,6 +279,7 @@ def read_release(entry: dict[str, Any]) -> Release | None:
         tensordict_runtime=text(entry.get("tensordict_runtime")),
         numpy=text(entry.get("numpy")),
         transformers=text(entry.get("transformers")),
+        transfer_queue=text(entry.get("transfer_queue")),
         torch=text(entry.get("torch")),
         engine_pins=mapping(entry.get("engine_pins")),
         constraints=texts(entry.get("constraints")),
@@ -274,6 +288,13 @@ def read_release(entry: dict[str, Any]) -> Release | None:
         source=mapping(entry.get("source")),
         verify=mapping(entry.get("verify")),
     )
+
+
+def _date(value: Any) -> date | None:
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def listing(image: Image) -> dict[str, str]:
@@ -312,6 +333,32 @@ def _follows(version: str, listed: dict[str, str]) -> str:
         ):
             basis = other
     return basis
+
+
+def requirements(image: Image, release: Release) -> list[Requirement]:
+    """`(package, version in the image, what the release asks for)` where both are known; tensordict has more rules."""
+    both = (
+        ("transformers", image.transformers, release.transformers),
+        ("TransferQueue", image.transfer_queue, release.transfer_queue),
+    )
+    return [(name, inside, asked) for name, inside, asked in both if inside and asked]
+
+
+def lacking(images: Iterable[Image], releases: tuple[Release, ...]) -> dict[tuple[str, str], tuple[Requirement, ...]]:
+    """By image and release: what the release's wheel asks for, the image has not, and CI of the release ran without.
+
+    A release's own CI is the better witness: what it ran with, in whichever image, is no reason to refuse one.
+    """
+    known = list(images)
+    found = {}
+    for release in releases:
+        ran = {row for image in known if release.version in image.tested for row in requirements(image, release)}
+        for image in known:
+            rows = [row for row in requirements(image, release) if row not in ran]
+            rows = [row for row in rows if not versions.satisfies(row[1], row[2])]
+            if rows:
+                found[image.id, release.version] = tuple(rows)
+    return found
 
 
 def served(image: Image, releases: tuple[Release, ...]) -> tuple[tuple[Release, str, str], ...]:

@@ -7,6 +7,7 @@ from typing import Any
 LARGE = "whatcanyousee/verl:ngc-cu124-vllm0.8.5-sglang0.4.6.post5-mcore0.12.1-te2.3-deepseekv3"
 FAST = "hiyouga/verl:ngc-th2.6.0-cu126-vllm0.8.4-flashinfer0.2.2-cxx11abi0"
 LIGHT = "ocss884/verl-sglang:ngc-th2.6.0-cu126-sglang0.4.6.post5"
+LIGHT_TESTED = "ocss884/verl-sglang:ngc-th2.6.0-cu126-sglang0.4.5.post3"  # of that kind, and what CI of 0.4.1 ran on
 OLD = {"verl_version": "0.4.1"}
 
 
@@ -34,15 +35,15 @@ ROWS = (
     Row("4.1", "模型较大(>7B),原生 HF generate 效率太低", "more than 7 B wants vLLM, whatever the algorithm",
         {**OLD, "verl_model_params_b": 8, "verl_algorithm": "dpo"}, {"engine": "vllm", "warned": "does not sample"}),
     Row("4.1", "模型较大(>7B),原生 HF generate 效率太低", "7 B is not more than 7 B",
-        {**OLD, "verl_model_params_b": 7, "verl_algorithm": "dpo"}, {"image": LIGHT, "engine": "sglang"}),
+        {**OLD, "verl_model_params_b": 7, "verl_algorithm": "dpo"}, {"image": LIGHT_TESTED, "engine": "sglang"}),
     Row("4.1", "仅做算法原型验证", "a prototype needs no vLLM",
         {**OLD, "verl_scenario": "prototype"}, {"image": LIGHT, "engine": "sglang"}),
     Row("4.1", "使用 DPO 类无需采样的方法", "DPO does not sample and needs no vLLM",
-        {**OLD, "verl_algorithm": "dpo"}, {"image": LIGHT, "engine": "sglang"}),
+        {**OLD, "verl_algorithm": "dpo"}, {"image": LIGHT_TESTED, "engine": "sglang"}),
     Row("4.1", "使用 DPO 类无需采样的方法", "nor does SFT",
-        {**OLD, "verl_algorithm": "sft"}, {"image": LIGHT, "engine": "sglang"}),
+        {**OLD, "verl_algorithm": "sft"}, {"image": LIGHT_TESTED, "engine": "sglang"}),
     Row("4.1", "显存紧张,想尽量减少依赖", "GPU memory is tight: the light image",
-        OLD, {"image": LIGHT, "engine": "sglang"}, {"gpu": "RTX 4080", "driver": "550.163.01"}),
+        OLD, {"image": LIGHT_TESTED, "engine": "sglang"}, {"gpu": "RTX 4080", "driver": "550.163.01"}),
     Row("4.1", "此时可考虑ocss884/verl-sglang这类轻量镜像", "the light image of today's release",
         {"verl_algorithm": "dpo"}, {"image": "sgl0512", "engine": "sglang"}, NEW),
     Row("4.2", "模型参数量 ≥ 13B", "13 B or more wants Megatron",
@@ -62,7 +63,7 @@ ROWS = (
     Row("4.3", "若使用旧版 PyTorch(<2.0),可能无法加载新版 vLLM", "engine and torch come together, in one image",
         {**OLD, "verl_engine": "vllm"}, {"engine": "vllm", "torch": "2.6.0"}),
     Row("4.3", "建议优先选择与你本地环境匹配的镜像", "native before minor-version compatibility, though verl is older",
-        {}, {"tier": "native", "verl_version": "0.6.0"}),
+        {}, {"tier": "native", "verl_version": "0.5.0"}),
     Row("7", "大模型训练(≥13B),需 Megatron 支持", "large_model: the image with Megatron and DeepSeek-V3",
         {**OLD, "verl_scenario": "large_model"}, {"image": LARGE, "trainer": "megatron", "engine": "vllm"}),
     Row("7", "大模型训练(≥13B),需 Megatron 支持", "large_model with today's release",

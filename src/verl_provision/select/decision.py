@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from verl_provision import versions
-from verl_provision.catalog.model import Catalog
+from verl_provision.catalog.model import Catalog, Release
 from verl_provision.select import backend as backends
-from verl_provision.select import candidates, hints, ranking, releases, scenario
+from verl_provision.select import candidates, hints, ranking, releases, scenario, wants
 from verl_provision.select.candidates import Candidate
 from verl_provision.select.findings import Rejection, Warning
 from verl_provision.select.inputs import Preferences, SelectionFacts
@@ -18,6 +18,8 @@ from verl_provision.select.rules import RULES, ask
 from verl_provision.select.scenario import Advice
 
 RUNNERS_UP = 3
+# What no driver and no setting changes.
+GPU_RULES = frozenset({"vendor", "cpu_architecture", "compute_capability", "end_of_life"})
 
 
 @dataclass(slots=True)
@@ -75,6 +77,8 @@ def decide(facts: SelectionFacts, preferences: Preferences, catalog: Catalog) ->
     elif not decision.judged and not decision.errors:
         decision.errors.append(empty_catalog())
     decision.hints = hints.find(decision, facts, preferences, advice, catalog)
+    if decision.ok:
+        decision.warnings = [*_old(decision, preferences), *decision.warnings]
     return decision
 
 
@@ -136,7 +140,8 @@ def _take(
     decision.trainer = trainer_of(candidate, preferences, advice)
     decision.warnings += [finding.row(rule) for rule, finding in best.findings]
     decision.warnings += [warning.row("scenario") for warning in advice.warnings] if not preferences.image else []
-    decision.warnings += _unmet(candidate, advice, preferences)
+    decision.warnings += _unmet(decision, preferences, advice, catalog) if facts.gpus else []
+    decision.warnings += _unused(decision, preferences)
     decision.why = _why(decision, facts, preferences, advice)
     shown: set[str] = {candidate.name}
     for judged in usable[1:]:
@@ -163,23 +168,87 @@ def trainer_of(candidate: Candidate, preferences: Preferences, advice: Advice) -
     return "megatron" if candidate.image.trainers == ("megatron",) else "fsdp"
 
 
-def _unmet(candidate: Candidate, advice: Advice, preferences: Preferences) -> list[dict[str, Any]]:
-    """What was wanted and isn't in the image that is best all the same."""
-    image, unmet = candidate.image, []
-    if image.source or not image.known:
+def _unmet(decision: Decision, preferences: Preferences, advice: Advice, catalog: Catalog) -> list[dict[str, Any]]:
+    """What was asked for or advised and isn't in the image that is best all the same, with what would meet it."""
+    image = decision.candidate.image
+    if not image.known or preferences.image:
         return []
-    if advice.trainer == "megatron" and "megatron" not in image.trainers and preferences.trainer != "megatron":
-        unmet.append("Megatron is wanted")
-    if advice.strong_vllm and "vllm" not in image.engines and preferences.engine in ("auto", "vllm"):
-        unmet.append("vLLM is wanted")
-    if advice.flashinfer and not image.flashinfer and "flashinfer" not in image.tags and "vllm" not in image.engines:
-        unmet.append("FlashInfer is wanted")
-    if preferences.family and preferences.family not in image.families and image.families:
-        unmet.append(f"an image made for {preferences.family} is wanted")
-    said = f"{image.id}, the best image with this driver and release, does not have it"
     return [
-        Warning(f"{what}; {said}", "Choose an older verl_version or a newer driver.").row("scenario") for what in unmet
+        Warning(
+            f"{want.who} wants {want.what}; {decision.candidate.name} with verl "
+            f"{decision.candidate.release.version} does not have it",
+            hints.would_meet(want, decision, catalog),
+        ).row("scenario")
+        for want in (*wants.asked(preferences), *wants.advised(preferences, advice))
+        if not want.met(image)
     ]
+
+
+def _unused(decision: Decision, preferences: Preferences) -> list[dict[str, Any]]:
+    """What was asked for by name and plays no part in what was chosen."""
+    found = []
+    if preferences.image and decision.candidate.image.source:
+        said = f"verl_image {preferences.image} is not used: the backend is a source environment"
+        found.append(Warning(said, "Set verl_backend to a container engine that this host has.").row("image"))
+    if preferences.policy == "compat" and decision.tier != ranking.COMPAT:
+        refused = (
+            finding for judged in decision.judged for rule, finding in judged.rejections if rule == "forward_compat"
+        )
+        why_not = next(refused, None)
+        if why_not:
+            said = f"verl_driver_policy compat gives nothing here: {why_not.found}"
+            found.append(Warning(said, why_not.fix).row("forward_compat"))
+    return found
+
+
+def _not_taken(decision: Decision, preferences: Preferences) -> list[str]:
+    """Why a newer release than the one chosen was not: the reason of the candidate that came nearest."""
+    release, newest = decision.candidate.release, _newest(decision)
+    if preferences.version not in (ranking.AUTO, ranking.LATEST) or newest is None or preferences.image:
+        return []
+    if versions.compare(newest.version, release.version) <= 0:
+        return []
+    near = min(
+        (judged for judged in decision.judged if judged.candidate.release is newest and _runs_on_the_gpu(judged)),
+        key=lambda judged: (len(judged.rejections), judged.rank),
+    )
+    if near.rejections:
+        because = f"found {near.rejections[0][1].found}, needed {near.rejections[0][1].needed}"
+    else:
+        best = next(judged for judged in decision.judged if judged.candidate is decision.candidate)
+        weak = (found.message for found in near.warnings if found.weakens)
+        because = next(weak, ranking.difference(best.rank, near.rank))
+    return [f"not verl {newest.version} ({near.candidate.name}): {because}"]
+
+
+def _newest(decision: Decision) -> Release | None:
+    """The newest release that something serves which the GPU can run, whatever driver and settings say."""
+    newest = None
+    for judged in decision.judged:
+        release = judged.candidate.release
+        newer = newest is None or versions.compare(release.version, newest.version) > 0
+        if newer and _runs_on_the_gpu(judged):
+            newest = release
+    return newest
+
+
+def _old(decision: Decision, preferences: Preferences) -> list[dict[str, Any]]:
+    """The warning of a release that nobody would choose unasked."""
+    release, newest = decision.candidate.release, _newest(decision)
+    if preferences.version not in (ranking.AUTO, ranking.LATEST) or newest is None:
+        return []
+    if not ranking.older(release.date, newest.date):
+        return []
+    said = (
+        f"verl {release.version} is of {release.date}, more than a year older than verl {newest.version} of "
+        f"{newest.date}, which the GPU can run"
+    )
+    newer = [hint["message"] for hint in decision.hints]
+    return [Warning(said, f"{newer[0]}." if newer else "Set verl_version to latest.").row("old_release")]
+
+
+def _runs_on_the_gpu(judged: Judged) -> bool:
+    return bool(judged.candidate.evidence) and not any(rule in GPU_RULES for rule, _ in judged.rejections)
 
 
 def _why(decision: Decision, facts: SelectionFacts, preferences: Preferences, advice: Advice) -> list[str]:
@@ -188,15 +257,14 @@ def _why(decision: Decision, facts: SelectionFacts, preferences: Preferences, ad
     why = [f"backend {decision.backend}: {decision.choice.how}"]
     tried = dict((name, rejection) for name, rejection, _ in decision.choice.passed if name != decision.backend)
     why += [f"skipped {name}: {rejection.found}" for name, rejection in tried.items()]
-    chosen = "asked for" if preferences.version != "latest" else "the newest that this host can have"
-    if (
-        facts.gpus
-        and preferences.version == "latest"
-        and decision.tier == ranking.NATIVE
-        and preferences.policy == "auto"
-    ):
-        chosen = "the newest whose CUDA this driver carries natively"
+    chosen = {
+        ranking.AUTO: "the best known that this host can have",
+        ranking.LATEST: "the newest that this host can have",
+    }.get(preferences.version, "asked for")
+    if facts.gpus and preferences.version == ranking.AUTO and decision.tier == ranking.NATIVE:
+        chosen = "the best known whose CUDA this driver carries natively"
     why.append(f"verl {release.version}: {chosen}")
+    why += _not_taken(decision, preferences)
     if image.source:
         if not facts.gpus:
             why.append("profile cpu: a development environment without GPU support; rollout and training need GPUs")
@@ -247,11 +315,10 @@ def _rejected(decision: Decision, choice: backends.Choice) -> list[dict[str, Any
     seen = set()
     for judged in decision.judged:
         for rule, finding in judged.rejections:
-            row = finding.row(judged.candidate.name, rule)
-            told = tuple(row.values())
+            told = (judged.candidate.name, rule, finding)
             if told not in seen:
                 seen.add(told)
-                rows.append(row)
+                rows.append(finding.row(judged.candidate.name, rule))
     kept = []
     for row in rows:
         if row not in kept[: len(choice.passed)]:

@@ -29,6 +29,7 @@ class Warning:
     message: str
     fix: str = ""
     conditional: bool = False  # only where some feature is used: no reason to prefer another candidate
+    weakens: bool = False  # what is known of the release it follows is not known of this one
 
     def row(self, rule: str) -> dict[str, Any]:
         """As the plan shows it."""

@@ -141,7 +141,9 @@ _SAME = tuple(about.name for about in fields(SelectionFacts) if about.name not i
 
 
 def _measured(store: Store, catalog: Catalog) -> Store:
-    return replace(store, free_gb=ROOMY) if store.free_gb is not None and store.free_gb >= catalog.roomy_gb else store
+    if store.free_gb is None or store.free_gb < catalog.roomy_gb:
+        return store
+    return Store(store.backend, store.path, ROOMY, store.factor, store.fix)  # `replace` takes ten times as long
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,31 +22,56 @@ class Judged:
     candidate: Candidate
     findings: list[tuple[str, Any]]  # (rule, Rejection or Warning)
     rejections: list[tuple[str, Rejection]]  # those of them that refuse it
+    merits: ranking.Merits
     rank: tuple[Any, ...] = ()
+
+    @property
+    def warnings(self) -> list[Warning]:
+        """What speaks against it and doesn't refuse it."""
+        return [finding for _, finding in self.findings if isinstance(finding, Warning)]
 
 
 def judge(
     pool: list[Candidate], facts: SelectionFacts, preferences: Preferences, advice: Advice, catalog: Catalog
 ) -> list[Judged]:
     """Every candidate with the findings of every rule, in order of rank."""
-    by_image: dict[int, list[tuple[str, Any]]] = {}
+    by_image: dict[int, tuple[list[tuple[str, Any]], ranking.Suit]] = {}
     judged = []
     for candidate in pool:
-        about = by_image.get(id(candidate.image))
-        if about is None:
-            about = by_image[id(candidate.image)] = _findings(IMAGE_RULES, candidate, facts, preferences, catalog)
-        findings = about + _findings(PAIR_RULES, candidate, facts, preferences, catalog)
+        if id(candidate.image) not in by_image:
+            about = _findings(IMAGE_RULES, candidate, facts, preferences, catalog)
+            suits = ranking.suit(candidate, about, facts, preferences, advice, catalog)
+            by_image[id(candidate.image)] = about, suits
+        about, suits = by_image[id(candidate.image)]
+        pair = _of_pair(candidate, facts, preferences, catalog)
+        findings = about + pair if pair else about
         rejections = [found for found in findings if isinstance(found[1], Rejection)]
-        rank = ranking.rank(candidate, findings, facts, preferences, advice, catalog)
-        judged.append(Judged(candidate, findings, rejections, rank))
+        judged.append(Judged(candidate, findings, rejections, ranking.merits(candidate, pair, suits)))
+    allowed = ranking.reach([item.merits for item in judged if not item.rejections], preferences)
+    for item in judged:
+        item.rank = ranking.rank(item.merits, preferences, allowed)
     return sorted(judged, key=lambda item: item.rank)
+
+
+def _of_pair(
+    candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog
+) -> list[tuple[str, Any]]:
+    """What the rules say of an image with a release. That depends on no host and on no wish: worked out once a catalog,
+    and the rules are given neither; a source environment's depends on the host's Pythons."""
+    image = candidate.image
+    if image.source or not image.known or preferences.force:
+        return _findings(PAIR_RULES, candidate, facts, preferences, catalog)
+    key = image.id, candidate.release.version
+    if key not in catalog.pairs:
+        catalog.pairs[key] = _findings(PAIR_RULES, candidate, None, None, catalog)
+    return catalog.pairs[key]
 
 
 def _findings(
     rules: tuple[tuple[Rule, Any], ...],
     candidate: Candidate,
-    facts: SelectionFacts,
-    preferences: Preferences,
+    facts: SelectionFacts | None,
+    preferences: Preferences | None,
     catalog: Catalog,
 ) -> list[tuple[str, Any]]:
     found = []
@@ -58,10 +83,11 @@ def _findings(
     return found
 
 
-def _forced(rule: Rule, finding: Any, preferences: Preferences) -> Any:
+def _forced(rule: Rule, finding: Any, preferences: Preferences | None) -> Any:
     """`verl_image_force` turns a rejection into a warning, but not one about architecture."""
     if (
-        not (preferences.force and preferences.image and rule.forceable)
+        preferences is None
+        or not (preferences.force and preferences.image and rule.forceable)
         or not isinstance(finding, Rejection)
         or finding.hard
     ):

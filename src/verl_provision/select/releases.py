@@ -12,7 +12,7 @@ from verl_provision.select.inputs import Preferences, SelectionFacts
 
 def wanted(preferences: Preferences, catalog: Catalog) -> tuple[tuple[Release, ...], dict[str, str | None] | None]:
     """The releases to choose among, newest first, and an error where the requested one isn't known."""
-    if preferences.version == "latest":
+    if preferences.version in ("auto", "latest"):
         return catalog.releases, None
     release = catalog.release(preferences.version)
     if release is not None:
@@ -23,7 +23,7 @@ def wanted(preferences: Preferences, catalog: Catalog) -> tuple[tuple[Release, .
     return (), {
         "rule": "release",
         "found": f"verl_version {preferences.version}",
-        "needed": "latest, or one of " + ", ".join(known) if known else "a catalog with releases",
+        "needed": "auto, latest, or one of " + ", ".join(known) if known else "a catalog with releases",
         "where": "verl_version",
         "fix": f"{newest}Newer releases can be added with verl_catalog_extra.",
     }

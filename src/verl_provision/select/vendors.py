@@ -33,10 +33,12 @@ def fix(vendor: str, product: str, catalog: Catalog) -> str:
 
 
 def aarch64_fix(catalog: Catalog) -> str:
-    """How one gets an image on aarch64, where none is published."""
+    """How one gets an image on aarch64."""
     about = mapping(catalog.vendors.get("aarch64"))
     command = text(about.get("command")) or "docker build -f docker/Dockerfile.stable.vllm -t verl:vllm-arm64 ."
+    there = [image.id for image in catalog.images if "aarch64" in image.arch]
+    known = f"For aarch64 the catalog has {', '.join(there)}" if there else "The catalog has no image for aarch64"
     return (
-        f"No image of verl is published for aarch64. Build one on this host in a checkout of verl ({command}) "
-        "and describe it in a file that verl_catalog_extra names."
+        f"{known}. Another can be built on this host in a checkout of verl ({command}) and described in a file that "
+        "verl_catalog_extra names."
     )

@@ -105,7 +105,13 @@ def settle(facts: dict[str, Any], planned: dict[str, Any]) -> dict[str, Any]:
             done["sif_images"] = [args["file"]]
         elif name == "container_image":
             done["images"].append(
-                {"engine": args["engine"], "refs": [args["pull_ref"]], "digests": [], "id": "sha256:1", "size_gb": 30.0}
+                {
+                    "engine": args["engine"],
+                    "refs": [args["pull_ref"]],
+                    "id": "sha256:1",
+                    "size_gb": 30.0,
+                    "digests": [f"{args['pull_ref']}@{args['digest']}"] if args["digest"] else [],
+                }
             )
         if name == "verl_checkout":
             commit = args.get("commit") or "c" * 40

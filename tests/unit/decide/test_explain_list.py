@@ -12,36 +12,54 @@ NO_RIGHTS = {"docker": False, "sudo": False}
 
 # machine, requests -> (backend, verl, image, tier), changes that would help
 FITS = {
-    "H100 on 595": (machine("H100", "595.71.05"), {}, ("docker", "0.9.1", "vllm024", "native"), []),
-    "H100 on 580.65.06": (machine("H100", "580.65.06"), {}, ("docker", "0.9.1", "vllm024", "native"), []),
-    "H100 on 575": (machine("H100", "575.57.08"), {}, ("docker", "0.8.0", "vllm017", "native"), ["driver >= 580"]),
+    "H100 on 595": (machine("H100", "595.71.05"), {}, ("docker", "0.9.0", "vllm024", "native"), []),
+    "H100 on 580.65.06": (machine("H100", "580.65.06"), {}, ("docker", "0.9.0", "vllm024", "native"), []),
+    "H100 on 575": (
+        machine("H100", "575.57.08"),
+        {},
+        ("docker", "0.7.1", "vllm017", "native"),
+        ["verl_version: latest", "driver >= 580"],
+    ),
     "H100 on 560": (
         machine("H100", "560.35.05"),
         {},
         ("docker", "0.6.0", "verl05-tf4554-vllm0100-mcore0130-te22", "native"),
-        ["driver >= 570", "driver >= 580"],
+        ["verl_driver_policy: minor", "driver >= 575", "driver >= 580"],
     ),
     "H100 on 550": (
         machine("H100", "550.163.01"),
         {},
-        ("docker", "0.6.0", "verl04-vllm085-mcore0122", "native"),
-        ["driver >= 570", "driver >= 580"],
+        ("docker", "0.5.0", "verl04-vllm085-mcore0122-te22", "native"),
+        ["verl_driver_policy: minor", "driver >= 560", "driver >= 575", "driver >= 580"],
     ),
     "H100 on 535": (
         machine("H100", "535.261.03"),
         {},
-        ("docker", "0.6.0", "verl04-vllm085-mcore0122", "minor"),
-        ["driver >= 570", "driver >= 580"],
+        ("docker", "0.4.1", "hiyouga-vllm083-fi022", "minor"),
+        [
+            "verl_driver_policy: minor",
+            "verl_driver_policy: compat",
+            "driver >= 560",
+            "driver >= 575",
+            "driver >= 580",
+            "verl_backend: source",
+        ],
     ),
     "4090 on 550": (
         machine("RTX 4090", "550.163.01"),
         {},
-        ("docker", "0.6.0", "verl04-vllm085-mcore0122", "native"),
-        ["driver >= 570", "driver >= 580"],
+        ("docker", "0.5.0", "verl04-vllm085-mcore0122-te22", "native"),
+        ["verl_driver_policy: minor", "driver >= 560", "driver >= 575", "driver >= 580"],
     ),
-    "5090 on 580": (machine("RTX 5090", "580.95.05"), {}, ("docker", "0.9.1", "vllm024", "native"), []),
-    "B200 on 570": (machine("B200", "570.124.06"), {}, ("docker", "0.8.0", "vllm011", "native"), ["driver >= 580"]),
-    "B200 on 580": (machine("B200", "580.95.05"), {}, ("docker", "0.9.1", "vllm024", "native"), []),
+    "GB200": (machine("GB200", "580.95.05"), {}, ("docker", "0.9.0", "vllm023-aarch64-dev1", "native"), []),
+    "5090 on 580": (machine("RTX 5090", "580.95.05"), {}, ("docker", "0.9.0", "vllm024", "native"), []),
+    "B200 on 570": (
+        machine("B200", "570.124.06"),
+        {},
+        ("docker", "0.7.1", "vllm017", "minor"),
+        ["verl_version: latest", "verl_driver_policy: compat", "driver >= 580"],
+    ),
+    "B200 on 580": (machine("B200", "580.95.05"), {}, ("docker", "0.9.0", "vllm024", "native"), []),
     "no GPU, no Docker": (machine(None, docker=False), {}, ("source", "0.9.1", None, None), []),
     "no GPU, Docker": (machine(None), {}, ("source", "0.9.1", None, None), []),
     "8 H100 without Docker or sudo": (
@@ -55,6 +73,7 @@ FITS = {
         {},
         ("source", "0.5.0", None, None),
         [
+            "verl_driver_policy: minor",
             "driver >= 560",
             "driver >= 570",
             "driver >= 580",
@@ -64,14 +83,14 @@ FITS = {
     "A800 with an image that happens to hold DeepEP": (
         machine("A800", "575.57.08"),
         {"image": "vllm011"},
-        ("docker", "0.8.0", "vllm011", "native"),
-        [],
+        ("docker", "0.6.1", "vllm011", "native"),
+        ["verl_version: latest"],
     ),
-    "550 by minor-version compatibility, newest verl first": (
+    "550 by minor-version compatibility, the newest tested verl first": (
         machine("H100", "550.163.01"),
         {"driver_policy": "minor"},
-        ("docker", "0.8.0", "vllm017", "minor"),
-        ["driver >= 580"],
+        ("docker", "0.7.1", "vllm017", "minor"),
+        ["verl_version: latest", "driver >= 580"],
     ),
     "570 by forward compatibility": (
         machine("H100", "570.124.06"),
@@ -79,11 +98,11 @@ FITS = {
         ("docker", "0.9.0", "vllm024", "compat"),
         [],
     ),
-    "forward compatibility comes last": (
+    "forward compatibility that was asked for is as good as native": (
         machine("H100", "570.124.06"),
         {"driver_policy": "compat"},
-        ("docker", "0.8.0", "vllm011", "native"),
-        ["driver >= 580"],
+        ("docker", "0.9.0", "vllm024", "compat"),
+        [],
     ),
     "a forced image without a version": (
         machine("H100", "550.163.01"),
@@ -102,7 +121,7 @@ REFUSED = {
             ("first_driver", "H100 with driver 470.256.02", "driver >= 520", "520"),
             ("driver_floor", "470.256.02", "525.60.13", "525.60.13"),
         ],
-        ["driver >= 525.60.13", "driver >= 550", "driver >= 570", "driver >= 580"],
+        ["driver >= 525.60.13", *(f"driver >= {branch}" for branch in (550, 560, 570, 575, 580))],
     ),
     "V100 on 580": (
         machine("V100", "580.95.05"),
@@ -130,13 +149,7 @@ REFUSED = {
         machine("B200", "550.163.01"),
         {},
         [("first_driver", "B200 with driver 550.163.01", "driver >= 570, the first branch", "570")],
-        ["driver >= 570", "driver >= 580"],
-    ),
-    "GB200": (
-        machine("GB200", "580.95.05"),
-        {},
-        [("cpu_architecture", "aarch64", "x86_64", "docker build -f docker/Dockerfile.stable.vllm")],
-        [],
+        ["driver >= 570", "driver >= 575", "driver >= 580"],
     ),
     "MI300X": (machine("MI300X"), {}, [("vendor_apply", "8 x MI300X (amd)", "NVIDIA", "--device /dev/kfd")], []),
     "910B": (machine("910B"), {}, [("vendor_apply", "8 x 910B (ascend)", "NVIDIA", "quay.io/ascend/verl")], []),
@@ -187,7 +200,12 @@ REFUSED = {
         machine("H100", "535.261.03"),
         {"driver_policy": "native"},
         [("native_driver", "535.261.03 carries CUDA 12.2", "CUDA 12.4", "driver >= 550")],
-        ["driver >= 550", "driver >= 570", "driver >= 580"],
+        [
+            "verl_driver_policy: minor",
+            "verl_driver_policy: compat",
+            *(f"driver >= {branch}" for branch in (550, 560, 570, 575, 580)),
+            "verl_backend: source",
+        ],
     ),
 }
 
@@ -221,7 +239,7 @@ def test_what_is_refused(name):
 
 def test_an_unlock_names_release_and_image():
     unlocks = plan(machine("H100", "550.163.01"))["unlocks"]
-    assert unlocks[-1]["message"] == "driver >= 580 would allow verl 0.9.1 (vllm024)"
+    assert unlocks[-1]["message"] == "driver >= 580 would allow verl 0.9.0 (vllm024, tested)"
 
 
 def test_passed_over_backends_are_named():

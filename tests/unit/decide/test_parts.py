@@ -106,7 +106,7 @@ def test_compute_capability_is_looked_up_where_the_driver_reports_none():
         ("550.163.01", "12.4", True),
         ("580.65.06", "13.0", True),
         ("601.1", "13.2", False),
-        ("620.1", "13.4", False),
+        ("620.1", "13.5", True),
         ("400.1", None, False),
         (None, None, False),
         ("junk", None, False),

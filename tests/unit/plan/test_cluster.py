@@ -115,10 +115,13 @@ def test_a_digest_that_preflight_finds_to_differ_is_refused_too():
     assert "ray_cluster" not in fleet["hosts"]["gpu-1"]["steps"]
 
 
-def test_a_node_at_another_commit_is_refused(healthy):
-    machines = copy.deepcopy(healthy)
+def test_a_node_at_another_commit_is_refused():
+    # a release of which the catalog knows no commit: else the checkout is put right on the node alone
+    asked = {"verl_version": "0.9.1", "verl_image": "vllm024", "verl_image_force": True}
+    requests = dict.fromkeys(NAMES, asked)
+    machines = ready(three(), fleet_of(three(), requests=requests))
     machines["gpu-3"]["verl_checkout"]["commit"] = "0" * 40
-    error = fleet_of(machines)["hosts"]["gpu-3"]["errors"][0]
+    error = fleet_of(machines, requests=requests)["hosts"]["gpu-3"]["errors"][0]
     assert error["rule"] == "cluster_same"
     assert "0" * 40 in error["found"]
 

@@ -476,7 +476,7 @@ RECORDED = {
     "smi_hang": (False, "driver_state"),
     "mi300x": (False, "vendor_apply"),
     "ascend_910b": (False, "vendor_apply"),
-    "gb10_na_memory": (False, "cpu_architecture"),
+    "gb10_na_memory": (True, None),
 }
 
 
@@ -794,7 +794,9 @@ def test_a_checkout_with_files_of_root_is_refused_before_it_is_moved_and_left_al
 
 
 def test_a_mirrors_tag_that_nobody_can_check_is_said():
-    said = plan(machine(), version="0.9.1", mirror_git="https://git.example/verl.git")
+    said = plan(
+        machine(), version="0.9.1", image="vllm024", image_force=True, mirror_git="https://git.example/verl.git"
+    )
     assert [item["rule"] for item in said["warnings"] if "verl_commit" in item["fix"]] == ["release_commit"]
     known = plan(machine(), version="0.9.0", mirror_git="https://git.example/verl.git")
     assert "release_commit" not in [item["rule"] for item in known["warnings"]]

@@ -72,16 +72,6 @@ SPEAKS = {
         "Reboot",
     ),
     "unknown branch": ("driver_branch", None, machine("H100", "601.10"), {}, Warning, "branch 601", None, "cuda.yml"),
-    "branch known without a CUDA number": (
-        "driver_branch",
-        None,
-        machine("H100", "620.10"),
-        {},
-        Warning,
-        "CUDA 13.4",
-        None,
-        "cuda.yml",
-    ),
     "V100 after its last branch": (
         "end_of_life",
         None,

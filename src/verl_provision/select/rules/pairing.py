@@ -1,7 +1,16 @@
 """Rules about an image, or the source environment, with a release of verl."""
 
 from verl_provision import versions
-from verl_provision.catalog.model import DOCUMENTED, FLOOR_ONLY, INHERITED, TESTED, UNKNOWN, Catalog, listing
+from verl_provision.catalog.model import (
+    DOCUMENTED,
+    FLOOR_ONLY,
+    INHERITED,
+    TESTED,
+    UNKNOWN,
+    Catalog,
+    listing,
+    requirements,
+)
 from verl_provision.select import releases
 from verl_provision.select.candidates import Candidate
 from verl_provision.select.findings import Finding, Rejection, Warning
@@ -43,20 +52,45 @@ def release_wanted(
 def release_pairing(
     candidate: Candidate, facts: SelectionFacts, preferences: Preferences, catalog: Catalog
 ) -> Finding | list[Finding] | None:
-    """The engine must be at or above what the release imports with, and tensordict be one it works with."""
+    """The engine must be at or above what the release imports with, and what the wheel asks for be inside."""
     if candidate.image.source:
         return None
-    findings = [_vllm(candidate), _tensordict(candidate)]
+    findings = [_vllm(candidate), _tensordict(candidate), *_requirements(candidate, catalog)]
     return [finding for finding in findings if finding] or None
+
+
+def _requirements(candidate: Candidate, catalog: Catalog) -> list[Finding]:
+    """What the release's wheel asks for and the image has in another version; nobody's CI ran so (catalog/model.py)."""
+    image, release = candidate.image, candidate.release
+    rows = catalog.lacking.get((image.id, release.version))
+    if not rows or candidate.evidence == TESTED:
+        return []
+    basis = catalog.release(candidate.basis) if candidate.evidence == INHERITED else None
+    inherited = requirements(image, basis) if basis is not None else []
+    found: list[Finding] = []
+    for name, inside, asked in rows:
+        if (name, inside, asked) in inherited:
+            continue  # the release that is followed asks for the same, and its CI ran
+        source = "verl_backend to source, which installs what the wheel asks for."
+        if basis is not None:
+            said = (
+                f"{image.id} has {name} {inside}, the wheel of verl {release.version} asks for {asked}: it is not as "
+                f"well tested as {candidate.basis}, and what needs the newer one fails"
+            )
+            found.append(Warning(said, f"Set verl_version to {candidate.basis}, or {source}", weakens=True))
+            continue
+        needed = f"{name} {asked}, which the wheel of verl {release.version} asks for"
+        found.append(Rejection(f"{name} {inside}", needed, f"Choose another image, or set {source}"))
+    return found
 
 
 def _vllm(candidate: Candidate) -> Finding | None:
     found, release = candidate.image.engines.get("vllm"), candidate.release
     if not found or not (release.vllm_floor or release.vllm_also):
         return None
-    if any(found == also or found.startswith(f"{also}.post") for also in release.vllm_also):
-        return None
     if release.vllm_floor and versions.at_least(found, release.vllm_floor):
+        return None
+    if any(found == also or found.startswith(f"{also}.post") for also in release.vllm_also):
         return None
     needed = f"vLLM >= {release.vllm_floor}" if release.vllm_floor else f"vLLM {' or '.join(release.vllm_also)}"
     return Rejection(
