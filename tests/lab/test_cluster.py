@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 HEAD, WORKERS = "gpu-580", ("spare", "gpu-550")
 NODES = (HEAD, *WORKERS)
-IMAGE = "verlai/verl:app-verl0.4-vllm0.8.5-mcore0.12.2"  # what the older driver carries too
+IMAGE = "verlai/verl:app-verl0.4-vllm0.8.5-mcore0.12.2-te2.2"  # what the older driver carries too
 ROOT = Path(__file__).resolve().parents[2]
 # A bundle a node: without, a quick node would take the tasks of one whose worker is still starting.
 WHERE = """
@@ -257,7 +257,7 @@ def test_a_node_with_another_image_is_refused_by_name_before_anything_starts(inv
     for name in NODES:
         hosts.exec(name, "docker rm -f verl-ray", check=False)
     own = tmp_path / "own.yml"  # each chooses by its own driver
-    own.write_text(inventory.read_text().replace(f"verl_image: {IMAGE}", "verl_version: latest"))
+    own.write_text(inventory.read_text().replace(f"verl_image: {IMAGE}", "verl_version: auto"))
     run = site(own, playbook="playbooks/cluster.yml")
     assert run.returncode != 0, run.stdout[-6000:]
     refused = {name: host for name, host in report()["hosts"].items() if host["state"] == "refused"}
