@@ -10,7 +10,7 @@ from verl_provision.catalog import model
 from verl_provision.catalog.model import Catalog
 from verl_provision.decide.junk import items, mapping
 from verl_provision.facts import Host
-from verl_provision.plan import gpus, standing
+from verl_provision.plan import fit, gpus, standing
 from verl_provision.plan import steps as stepping
 from verl_provision.plan.steps import Planned
 from verl_provision.plan.steps.container_image import pull_reference
@@ -109,6 +109,7 @@ def _plan_or_raise(
     seen = hosts.served_by(host, decision.backend)
     planned = stepping.plan(seen, request, decision, known, settings, secrets, given.get("head") is True)
     plan = _assemble(decision, name, request, planned)
+    plan["warnings"] = [*plan["warnings"], *fit.warnings(host, request, decision)]
     told = {key: doable(plan[key], host) for key in ("errors", "warnings", "deferred")}
     return {**plan, **told, "why": [*plan["why"], *fabrics(host)]}, decision, planned
 

@@ -43,6 +43,12 @@ def test_without_docker_an_old_driver_gets_no_release_of_two_years_ago():
     assert "verl_driver_policy: compat would allow verl 0.9.1" in hints(planned)
 
 
+@pytest.mark.parametrize(("gpu", "count", "size"), [("RTX 4090", 1, 671), ("RTX 3090", 4, 70)])
+def test_a_model_that_cannot_fit_is_said(gpu, count, size):
+    row = said(plan(machine(gpu, gpu_count=count), model_params_b=size), "model_fit")[0]
+    assert "does not fit" in row["message"] and "found" in row["message"] and "verl_nnodes" in row["fix"]
+
+
 def test_what_its_own_ci_tested_comes_before_a_newer_release_that_nobody_tried():
     planned = plan(h100("550.163.01"))
     verl, image, tier, evidence = answer(planned)
