@@ -9,6 +9,8 @@ from verl_provision.catalog import products
 
 FABRIC = {"installed": True, "active": True, "nvswitch": False}  # of a board whose switches are no PCI devices
 EVERYTHING_FITS_GB = 2000.0
+PODMAN_ROOT = "/home/user/.local/share/containers/storage"
+NOBODY_KNOWS = {"cpu": None, "pci_ids": [], "open_kernel_modules": "optional", "memory_gb": []}
 
 
 class UnknownGpu(ValueError):
@@ -25,33 +27,40 @@ class Machine:
     arch: str | None = None
     docker: bool = True
     sudo: bool = True
+    podman: bool = False
+    apptainer: bool = False
+    compute_capability: str | None = None  # of a GPU that the catalog doesn't know
+    disk_gb: float = EVERYTHING_FITS_GB  # free, for engines and in the home alike
 
 
 def facts(machine: Machine, catalog: dict[str, Any]) -> dict[str, Any]:
     """The facts of a healthy machine of this kind. Raises UnknownGpu."""
     found = _healthy(machine)
-    if machine.gpu is None:
+    if not machine.gpu_count or (machine.gpu is None and machine.compute_capability is None):
         return found
-    vendor = _other_vendor(machine.gpu, catalog)
+    vendor = _other_vendor(machine.gpu, catalog) if machine.gpu else None
     if vendor:
         name, product = vendor
         found["other_accelerators"][name] = {"present": True, "name": product, "devices": machine.gpu_count}
         return found
-    product = catalogs.gpu(catalog, machine.gpu)
-    if product is None:
-        raise UnknownGpu(_unknown(machine.gpu, catalog))
+    product = catalogs.gpu(catalog, machine.gpu) if machine.gpu else None
+    if product is None and machine.compute_capability is None:
+        raise UnknownGpu(_unknown(str(machine.gpu), catalog))
+    product = product or {**NOBODY_KNOWS, "name": machine.gpu or "a GPU"}
+    if machine.compute_capability:
+        product = {**product, "compute_capability": machine.compute_capability}
     found["arch"] = machine.arch or product["cpu"] or "x86_64"
     found["pci"]["gpus"] = [
         {
             "address": f"0000:{index + 16:02x}:00.0",
             "vendor": "10de",
-            "device": (product["pci_ids"] or [None])[0],
+            "device": (product["pci_ids"] or ["0000"])[0],
             "driver": "nvidia" if machine.driver else None,
         }
         for index in range(machine.gpu_count)
     ]
     found["nvidia"] |= _nvidia(machine, product)
-    if machine.docker and machine.driver:
+    if (machine.docker or machine.podman) and machine.driver:
         found["toolkit"] = {
             "installed": True,
             "version": catalog["cuda"]["toolkit"]["default_version"],
@@ -59,6 +68,7 @@ def facts(machine: Machine, catalog: dict[str, Any]) -> dict[str, Any]:
             "mode": "auto",
             "cdi_specs": ["/var/run/cdi/nvidia.yaml"],
         }
+    if machine.docker and machine.driver:
         found["engines"]["docker"] |= {"runtimes": ["nvidia", "runc"], "gpus_flag": True}
     return found
 
@@ -90,7 +100,7 @@ def _nvidia(machine: Machine, product: dict[str, Any]) -> dict[str, Any]:
 
 
 def _healthy(machine: Machine) -> dict[str, Any]:
-    root = {"free_gb": EVERYTHING_FITS_GB, "total_gb": EVERYTHING_FITS_GB}
+    root = {"free_gb": machine.disk_gb, "total_gb": machine.disk_gb}
     return {
         "schema_version": 1,
         "os": {
@@ -116,7 +126,11 @@ def _healthy(machine: Machine) -> dict[str, Any]:
         "cpu": {"count": 64},
         "memory": {"total_mb": 1_000_000, "available_mb": 950_000},
         "shm": {"size_mb": 500_000},
-        "disk": {"engine_root": {"path": "/var/lib/docker", **root}, "home": {"path": "/home/user", **root}},
+        "disk": {
+            "engine_root": {"path": "/var/lib/docker", **root},
+            "home": {"path": "/home/user", **root},
+            **({"podman_root": {"path": PODMAN_ROOT, **root}} if machine.podman else {}),
+        },
         "pci": {"gpus": []},
         "nvidia": {
             "state": "none",
@@ -161,14 +175,14 @@ def _healthy(machine: Machine) -> dict[str, Any]:
                 "started_at": None,
             },
             "podman": {
-                "installed": False,
-                "version": None,
+                "installed": machine.podman,
+                "version": "5.4.2" if machine.podman else None,
                 "rootless": True,
-                "subids": False,
-                "root_dir": None,
+                "subids": machine.podman,
+                "root_dir": PODMAN_ROOT if machine.podman else None,
                 "running": [],
             },
-            "apptainer": {"installed": False, "version": None},
+            "apptainer": {"installed": machine.apptainer, "version": "1.4.1" if machine.apptainer else None},
         },
         "toolkit": {"installed": False, "version": None, "packages": {}, "mode": None, "cdi_specs": []},
         "images": [],

@@ -3,26 +3,32 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from verl_provision import __version__
-from verl_provision.cli import catalog, completion, doctor, explain, play, render, report
 
-COMMANDS = (explain, play, render, report, doctor, catalog, completion)
+# command -> its module; only the one that was asked for is imported: Ansible, Rich and Jinja take longer than `explain`
+COMMANDS = {
+    "explain": "explain", "up": "play", "plan": "play", "verify": "play", "render": "render", "report": "report", "doctor": "doctor",
+    "catalog": "catalog",
+}  # fmt: skip
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the parser; each command's module adds its own part and names its function."""
+def parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Build the parser, of one command or of all; each module adds its own part and names its function."""
     root = argparse.ArgumentParser(prog="verl-provision", description=__doc__)
     root.add_argument("--version", action="version", version=f"verl-provision {__version__}")
     subparsers = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add_parser(subparsers)
+    modules = [COMMANDS[command]] if command in COMMANDS else [*dict.fromkeys(COMMANDS.values()), "completion"]
+    for module in modules:
+        import_module(f"verl_provision.cli.{module}").add_parser(subparsers)
     return root
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    arguments = parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    arguments = parser(given[0] if given else None).parse_args(given)
     try:
         return arguments.run(arguments)
     except KeyboardInterrupt:

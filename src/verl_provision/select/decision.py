@@ -338,7 +338,8 @@ def empty_catalog() -> dict[str, Any]:
 
 
 def nearest(judged: list[Judged]) -> list[dict[str, Any]]:
-    """The errors of the candidate that lacks least: serves the release, fewest rejections, oldest CUDA."""
+    """The errors of the candidate that lacks least: serves the release, runs on the GPU, fewest rejections,
+    oldest CUDA."""
     closest = min(judged, key=_distance)
     where = f"{closest.candidate.name} with verl {closest.candidate.release.version}, the nearest candidate"
     return [finding.error(rule, where) for rule, finding in closest.rejections]
@@ -347,4 +348,4 @@ def nearest(judged: list[Judged]) -> list[dict[str, Any]]:
 def _distance(item: Judged) -> tuple[Any, ...]:
     rules = {rule for rule, _ in item.rejections}
     cuda = versions.key_or_zero(item.candidate.image.cuda or "0") if "driver_floor" in rules else ()
-    return (not item.candidate.evidence, len(rules), cuda)
+    return (not item.candidate.evidence, len(rules & GPU_RULES), len(rules), cuda)

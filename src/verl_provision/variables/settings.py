@@ -5,7 +5,6 @@ from functools import lru_cache
 from typing import Any
 
 import yaml
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from verl_provision.paths import ROOT
 from verl_provision.variables.schema import Error, error, nearest
@@ -98,6 +97,8 @@ def read(role: str, variable: str, value: Any) -> tuple[Any, Error | None]:
 
 
 def _cast(spec: dict[str, Any], value: Any) -> tuple[Any, bool]:
+    from ansible.module_utils.common.arg_spec import ArgumentSpecValidator  # takes longer to import than a plan to make
+
     result = ArgumentSpecValidator({"it": {**spec, "required": False}}).validate({"it": value})
     return result.validated_parameters.get("it"), not result.error_messages
 
