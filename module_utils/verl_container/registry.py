@@ -153,7 +153,7 @@ class Registry:
         return found
 
     def manifest(self, repository, reference, arch="amd64"):
-        """Return {digest, platforms, compressed_bytes, labels}, the last two of the image for `arch`."""
+        """Return {digest, platforms, compressed_bytes, labels, env, history}, the last four of the image for `arch`."""
         content, found = self._manifest(repository, reference, LISTS + MANIFESTS)
         entries = content.get("manifests")
         if isinstance(entries, list):
@@ -183,7 +183,8 @@ class Registry:
             raise RegistryError(
                 "odd", "{0}: {1} says {2!r} and is {3}".format(self.host, reference, claimed[:80], digest)
             )
-        return self._json(answer), {"digest": digest, "platforms": [], "compressed_bytes": None, "labels": {}}
+        found = {"digest": digest, "platforms": [], "compressed_bytes": None, "labels": {}, "env": [], "history": []}
+        return self._json(answer), found
 
     def _image(self, repository, manifest, found):
         """Size, labels and (where no list said it) platform of one image."""
@@ -203,6 +204,10 @@ class Registry:
         labels = inner.get("Labels") if isinstance(inner, dict) else None
         if isinstance(labels, dict):
             found["labels"] = {str(key): str(value) for key, value in labels.items()}
+        variables = inner.get("Env") if isinstance(inner, dict) else None
+        found["env"] = [line for line in variables or [] if isinstance(line, str)]
+        built = [step.get("created_by") for step in about.get("history") or [] if isinstance(step, dict)]
+        found["history"] = [line for line in built if isinstance(line, str)]
 
     def ask(self, repository, path, accept=(), method="GET"):
         """Send one request about a repository; with a token where the registry wants one."""

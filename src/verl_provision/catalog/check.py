@@ -54,17 +54,21 @@ def check(
 ) -> list[Checked]:
     """Ask for each image at `base`, or at its own registry. `thorough` reads sizes and labels of unchanged ones too."""
     clients: dict[str, registry.Registry] = {}
-    insecure = preflight.insecure_registries()
+    waits = patience or web.Patience(max_wait)
     found = []
     for image in images:
         address = base or image["registry"]
         if address not in clients:
-            waits = patience or web.Patience(max_wait)
-            client = registry.Registry(address, None, timeout, insecure, attempts=3, patience=waits)
-            client.login = login(client.name)
-            clients[address] = client
+            clients[address] = connect(address, timeout, waits)
         found.append(one(image, clients[address], thorough))
     return found
+
+
+def connect(address: str, timeout: float, patience: web.Patience) -> registry.Registry:
+    """A client with this machine's login and its registries without TLS."""
+    client = registry.Registry(address, None, timeout, preflight.insecure_registries(), attempts=3, patience=patience)
+    client.login = login(client.name)
+    return client
 
 
 def one(image: dict[str, Any], client: registry.Registry, thorough: bool = True) -> Checked:
@@ -78,7 +82,7 @@ def one(image: dict[str, Any], client: registry.Registry, thorough: bool = True)
             seen = client.manifest(name, tag, _wanted(image))
     except registry.RegistryError as error:
         result.state, result.notes = error.kind, [str(error)]
-        result.fix = _fix(error)
+        result.fix = fix(error)
         return result
     result.digest, absent = (seen["digest"] if seen else digest), False
     if seen:
@@ -126,7 +130,8 @@ def _platforms(image: dict[str, Any], platforms: list[str]) -> tuple[bool, list[
     return bool(absent), notes
 
 
-def _fix(error: registry.RegistryError) -> str:
+def fix(error: registry.RegistryError) -> str:
+    """What to do about a registry's answer."""
     if error.kind == "missing":
         return "Take the entry out, or mirror the image and name the mirror with --registry."
     if error.kind == "denied":

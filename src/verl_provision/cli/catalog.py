@@ -1,13 +1,16 @@
-"""`verl-provision catalog check`: compare the catalog with a registry."""
+"""`verl-provision catalog`: compare the catalog with a registry, describe an image that it doesn't have."""
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from verl_provision.catalog import CatalogError, digests, load
-from verl_provision.catalog.check import Checked, check, summary
+from verl_provision.catalog import CatalogError, describe, digests, load
+from verl_provision.catalog.check import Checked, check, connect, fix, summary
+from verl_provision.module_utils import registry as client
+from verl_provision.module_utils import web
 from verl_provision.paths import CATALOG
 
 DIGEST_SHOWN = len("sha256:") + 12
@@ -18,7 +21,6 @@ def add_parser(subparsers: Any) -> None:
     catalog = subparsers.add_parser(
         "catalog", help="look after the catalog of images", description="Look after the catalog of images."
     )
-    catalog.set_defaults(run=run)
     commands = catalog.add_subparsers(dest="catalog_command", required=True, metavar="COMMAND")
     compare = commands.add_parser(
         "check",
@@ -27,6 +29,7 @@ def add_parser(subparsers: Any) -> None:
         "platforms, how large. Logins are those of `docker login`. Exit status 0: all well; 1: something differs; "
         "2: bad usage.",
     )
+    compare.set_defaults(run=run)
     compare.add_argument("--registry", metavar="BASE", help="ask here instead of at each image's own registry, such as "
                          "127.0.0.1:5000 or https://mirror.example/hub")  # fmt: skip
     compare.add_argument("--update", action="store_true", help="write digests and sizes found into images.yml")
@@ -36,10 +39,22 @@ def add_parser(subparsers: Any) -> None:
     compare.add_argument(
         "--extra", metavar="FILE", action="append", default=[], help="an overlay as in verl_catalog_extra"
     )
-    compare.add_argument("--timeout", metavar="SECONDS", type=_positive, default=30, help="per request (30)")
-    compare.add_argument("--max-wait", metavar="SECONDS", type=float, default=60,
-                         help="how long to wait in all where the registry limits requests (60)")  # fmt: skip
     compare.add_argument("--json", action="store_true", help="print JSON")
+    add = commands.add_parser(
+        "add",
+        help="describe an image for verl_catalog_extra, from what its registry says",
+        description="Print an entry made from an image's manifest, environment and build history, for a file that "
+        "verl_catalog_extra names. What they don't say is `unknown`, and refused until filled in. Nothing is pulled. "
+        "Exit status 0: printed; 1: the registry doesn't have it or can't be asked; 2: bad usage.",
+    )
+    add.set_defaults(run=describe_image)
+    add.add_argument("image", metavar="IMAGE", help="repository and tag, such as verlai/verl:vllm024.latest")
+    add.add_argument("--registry", metavar="BASE", help="ask here instead, such as http://127.0.0.1:5000")
+    add.add_argument("--arch", choices=["x86_64", "aarch64"], default="x86_64", help="of an image for several (x86_64)")
+    for command in (compare, add):
+        command.add_argument("--timeout", metavar="SECONDS", type=_positive, default=30, help="per request (30)")
+        command.add_argument("--max-wait", metavar="SECONDS", type=float, default=60,
+                             help="how long to wait in all where the registry limits requests (60)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,6 +80,32 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(found, result)
     return 0 if result["ok"] else 1
+
+
+def describe_image(args: argparse.Namespace) -> int:
+    """Print an entry for one image; returns the exit status."""
+    registry, repository, tag = client.parse(args.image)
+    if client.is_digest(tag) or not re.fullmatch(r"[a-z0-9._/-]+:[\w.-]{1,128}", f"{repository}:{tag}", re.ASCII):
+        return _usage(f"found {args.image}, needed an image with a tag, such as verlai/verl:vllm024.latest")
+    try:
+        found = connect(args.registry or registry, args.timeout, web.Patience(args.max_wait)).manifest(
+            repository, tag, client.ARCHITECTURES[args.arch]
+        )
+    except ValueError as error:
+        return _usage(str(error))
+    except client.RegistryError as error:
+        print(f"{args.image}: {error}. {fix(error)}", file=sys.stderr)
+        return 1
+    platform = f"linux/{client.ARCHITECTURES[args.arch]}"
+    if not any(name.startswith(platform) for name in found["platforms"]):
+        return _usage(
+            f"{args.image}: found {', '.join(found['platforms']) or 'no platform'}, needed {platform}: see --arch"
+        )
+    image = describe.entry((registry, repository, tag), args.arch, found, load())
+    print(describe.overlay(image), end="")
+    if describe.unknown(image):
+        print(f"{args.image}: fill in {', '.join(describe.unknown(image))}", file=sys.stderr)
+    return 0
 
 
 def _update(folder: Path, found: list[Checked]) -> list[str]:

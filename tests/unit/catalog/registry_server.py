@@ -29,6 +29,7 @@ class Registry(ThreadingHTTPServer):
         self.requests: list[tuple[str, str]] = []
         self.tokens: list[str] = []
         self.without_digest = False
+        self.built: dict[str, Any] = {}  # `Env` and `history` of the images that are added
 
     @property
     def base(self) -> str:
@@ -77,7 +78,9 @@ class Registry(ThreadingHTTPServer):
         return self._tag(name, tag, INDEX, content)
 
     def image(self, name: str, arch: str, layers: tuple[int, ...], labels: dict[str, str]) -> tuple[str, bytes]:
-        config = json.dumps({"os": "linux", "architecture": arch, "config": {"Labels": labels or None}}).encode()
+        inner = {"Labels": labels or None, "Env": self.built.get("Env")}
+        about_it = {"os": "linux", "architecture": arch, "config": inner, "history": self.built.get("history")}
+        config = json.dumps(about_it).encode()
         self.blobs[name, digest_of(config)] = config
         parts = [
             {

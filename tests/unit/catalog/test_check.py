@@ -54,7 +54,8 @@ def one(image: dict[str, Any], server: Registry, **options: Any) -> Any:
 def run(*words: object) -> int:
     root = argparse.ArgumentParser()
     command.add_parser(root.add_subparsers())
-    return command.run(root.parse_args(["catalog", "check", *map(str, words)]))
+    arguments = root.parse_args(["catalog", "check", *map(str, words)])
+    return arguments.run(arguments)
 
 
 def test_a_new_image_with_token_authentication(registry: Registry) -> None:

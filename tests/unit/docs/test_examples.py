@@ -1,4 +1,4 @@
-"""The example pipeline: commands that exist, actions pinned by commit, no key in a pull request's hands."""
+"""The example pipelines: commands that exist, actions pinned by commit, no key in a pull request's hands."""
 
 import re
 import shlex
@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[3]
 PIPELINE = ROOT / "examples/github-actions/fleet.yml"
 WORKFLOW = yaml.load(PIPELINE.read_text(), yaml.BaseLoader)  # `on` stays a word
 JOBS = WORKFLOW["jobs"]
-STEPS = [(name, step) for name, job in JOBS.items() for step in job["steps"]]
+CATALOG = yaml.load((PIPELINE.parent / "catalog.yml").read_text(), yaml.BaseLoader)
+STEPS = [(name, step) for name, job in (JOBS | CATALOG["jobs"]).items() for step in job["steps"]]
 
 
 def commands(step):
@@ -31,8 +32,13 @@ def test_each_event_has_its_job():
 @pytest.mark.parametrize(("name", "words"), [(name, words) for name, step in STEPS for words in commands(step)])
 def test_its_commands_are_understood(name, words):
     arguments = parser().parse_args(words)
-    assert arguments.command == {"plan": "plan", "apply": "up", "drift": "plan"}[name]
+    assert arguments.command == {"plan": "plan", "apply": "up", "drift": "plan", "compare": "catalog"}[name]
     assert getattr(arguments, "detailed_exitcode", False) is (name == "drift")
+
+
+def test_the_catalog_is_compared_every_week():
+    assert set(CATALOG["on"]) == {"schedule", "workflow_dispatch"} and CATALOG["permissions"] == {"contents": "read"}
+    assert any(words[:2] == ["catalog", "check"] for _, step in STEPS for words in commands(step))
 
 
 def test_actions_are_pinned_by_commit():
