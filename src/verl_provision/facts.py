@@ -17,6 +17,7 @@ NO_NAMESPACES = (
     "the kernel gives unprivileged users no namespaces (user.max_user_namespaces or "
     "kernel.unprivileged_userns_clone is 0)"
 )
+KINDS = 1000  # of GPUs that are remembered
 MOST_DEVICES = 64  # of one host
 NO_IMAGES: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 
@@ -416,11 +417,13 @@ def _apt(apt: dict[str, Any]) -> Apt:
 
 
 def _gpus(listed: list[dict[str, Any]], catalog: Catalog) -> tuple[Accelerator, ...]:
-    kinds: dict[Any, dict[str, Any]] = {}
+    kinds = catalog.kinds
     found = []
     for gpu in listed:
         model, reported = text(gpu.get("name")) or "unnamed GPU", text(gpu.get("compute_capability"))
         if (model, reported) not in kinds:
+            if len(kinds) >= KINDS:  # names are the hosts' own
+                kinds.clear()
             kinds[model, reported] = _kind(model, reported, catalog)
         found.append(
             Accelerator(

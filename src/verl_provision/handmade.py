@@ -10,7 +10,7 @@ from verl_provision.catalog import products
 FABRIC = {"installed": True, "active": True, "nvswitch": False}  # of a board whose switches are no PCI devices
 EVERYTHING_FITS_GB = 2000.0
 PODMAN_ROOT = "/home/user/.local/share/containers/storage"
-NOBODY_KNOWS = {"cpu": None, "pci_ids": [], "open_kernel_modules": "optional", "memory_gb": []}
+NOBODY_KNOWS = {"cpu": None, "pci_ids": [], "open_kernel_modules": "optional", "memory_gb": [], "extra_services": []}
 
 
 class UnknownGpu(ValueError):

@@ -121,6 +121,9 @@ class Catalog:
     daemon_json: tuple[dict[str, Any], ...] = ()  # what makes a change of a key of it take effect
     faults: tuple[str, ...] = ()
     pairs: dict[tuple[str, str], list[Any]] = field(default_factory=dict, compare=False)  # judged already: judging.py
+    kinds: dict[tuple[str, str | None], dict[str, Any]] = field(
+        default_factory=dict, compare=False
+    )  # of GPUs: facts.py
 
     def manager(self, name: str, arch: str | None) -> dict[str, Any]:
         """The download of a manager for an architecture, {} where there's none."""

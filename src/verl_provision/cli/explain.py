@@ -189,7 +189,7 @@ def text(plan: dict[str, Any], everything: bool = False) -> list[str]:
         if len(hints) > HINTS:  # the smallest changes, and the one that gives most
             hints = [*hints[: HINTS - 2], f"{len(hints) - HINTS + 1} between", hints[-1]]
         lines += _listed("a change that would help", hints)
-        lines += ["", f"steps: {', '.join(steps)}"] if steps else []
+        lines += [f"steps: {', '.join(steps)}"] if steps else []
         lines += [f"deferred: {', '.join(item['step'] for item in plan['deferred'])}"] if plan["deferred"] else []
         return [
             *lines,

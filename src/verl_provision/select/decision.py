@@ -223,13 +223,9 @@ def _not_taken(decision: Decision, preferences: Preferences) -> list[str]:
 
 def _newest(decision: Decision) -> Release | None:
     """The newest release that something serves which the GPU can run, whatever driver and settings say."""
-    newest = None
-    for judged in decision.judged:
-        release = judged.candidate.release
-        newer = newest is None or versions.compare(release.version, newest.version) > 0
-        if newer and _runs_on_the_gpu(judged):
-            newest = release
-    return newest
+    able = (judged for judged in decision.judged if _runs_on_the_gpu(judged))
+    newest = min(able, key=lambda judged: judged.merits.release, default=None)
+    return newest.candidate.release if newest else None
 
 
 def _old(decision: Decision, preferences: Preferences) -> list[dict[str, Any]]:

@@ -1,9 +1,8 @@
 """Which of several usable candidates is the best. docs/selection.md has the order in words, with the reasons."""
 
-from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from verl_provision import versions
 from verl_provision.catalog.model import EVIDENCE, FLOOR_ONLY, Catalog
@@ -22,8 +21,7 @@ Gap = tuple[int, int]
 NO_GAP: Gap = (0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Merits:
+class Merits(NamedTuple):
     """What a candidate is ranked by; of each the smallest is best."""
 
     degraded: bool  # a known defect degrades this host's use of it, or it lacks the engine that this use asks for
@@ -49,8 +47,7 @@ def tier(candidate: Candidate, facts: SelectionFacts, catalog: Catalog) -> str:
     return COMPAT if driver.below_floor(candidate, facts, catalog) else MINOR
 
 
-@dataclass(frozen=True, slots=True)
-class Suit:
+class Suit(NamedTuple):
     """How an image suits a host and its user, whatever release it is used with."""
 
     degraded: bool

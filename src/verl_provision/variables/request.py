@@ -51,8 +51,7 @@ class Request:
     @property
     def mirrors(self) -> dict[str, str | None]:
         """The mirrors by what they are of."""
-        mirrors = (about.name for about in fields(self) if about.name.startswith("mirror_"))
-        return {name.removeprefix("mirror_"): getattr(self, name) for name in mirrors}
+        return {name: getattr(self, field) for name, field in _MIRRORS}
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "Request":
@@ -72,3 +71,8 @@ class Request:
         }
         same = {about.name: values[f"verl_{about.name}"] for about in fields(cls) if about.name not in special}
         return cls(**same, **special)
+
+
+_MIRRORS = tuple(
+    (about.name.removeprefix("mirror_"), about.name) for about in fields(Request) if about.name.startswith("mirror_")
+)
