@@ -9,8 +9,8 @@ from verl_provision import __version__
 
 # command -> its module; only the one that was asked for is imported: Ansible, Rich and Jinja take longer than `explain`
 COMMANDS = {
-    "explain": "explain", "up": "play", "plan": "play", "verify": "play", "render": "render", "report": "report", "doctor": "doctor",
-    "catalog": "catalog",
+    "explain": "explain", "up": "play", "plan": "play", "verify": "play", "render": "render", "report": "report",
+    "doctor": "doctor", "catalog": "catalog",
 }  # fmt: skip
 
 

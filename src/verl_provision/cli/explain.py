@@ -130,17 +130,8 @@ def wanted_variables(pairs: list[str]) -> dict[str, str]:
 def machine_facts(args: argparse.Namespace, catalog: dict[str, Any]) -> dict[str, Any]:
     """The facts that the flags name or describe. Raises Usage."""
     by_hand = (
-        "gpu",
-        "gpu_count",
-        "compute_capability",
-        "driver",
-        "arch",
-        "docker",
-        "podman",
-        "apptainer",
-        "sudo",
-        "disk_gb",
-    )
+        "gpu", "gpu_count", "compute_capability", "driver", "arch", "docker", "podman", "apptainer", "sudo", "disk_gb",
+    )  # fmt: skip
     given = {name: getattr(args, name) for name in by_hand if getattr(args, name) is not None}
     flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
     if args.facts and given:
