@@ -100,7 +100,7 @@ def installs(host: Host, packages: Mapping[str, str], makes_way: Iterable[str], 
 
 def _forbids(pin: AptPin, uri: str) -> bool:
     """Whether a pin keeps apt from whatever that repository has. A version asked for by name beats every pin."""
-    kind, _, value = pin.pin.partition(" ")
+    kind, dummy, value = pin.pin.partition(" ")
     value = value.strip("\"'")
     host = urlsplit(uri).hostname or ""
     return pin.priority < 0 and (value == "*" or (kind == "origin" and fnmatch.fnmatchcase(host, value)))

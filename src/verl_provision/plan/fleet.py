@@ -155,8 +155,8 @@ def fabrics(host: Host) -> list[str]:
         ports = [port for port in host.rdma if port[0] == link]
         if ports:
             up = [port for port in ports if port[1]]
-            speeds = " and ".join(f"{speed} Gb/s" for speed in sorted({speed for _, _, speed, _ in up if speed}))
-            devices = ", ".join(dict.fromkeys(device for *_, device in ports))
+            speeds = " and ".join(f"{speed} Gb/s" for speed in sorted({port[2] for port in up if port[2]}))
+            devices = ", ".join(dict.fromkeys(port[-1] for port in ports))
             at = f" at {speeds}" if speeds else ""
             found.append(f"{name}: {len(up)} of {len(ports)} ports up{at} ({devices})")
     return found

@@ -23,7 +23,9 @@ def choose(host: Host, asked: Sequence[str], catalog: Catalog) -> Host:
     if not host.gpus or tuple(asked) == (ALL,) or not (asked or complete):
         return host
     if asked:
-        uuids = [uuid if complete else None for _, uuid in host.gpu_places]  # without them none can be asked for alone
+        uuids = [
+            place[1] if complete else None for place in host.gpu_places
+        ]  # without them none can be asked for alone
         named = [_called(gpu, uuid, catalog) for gpu, uuid in zip(host.gpus, uuids, strict=True)]
         unmatched = tuple(name for name in asked if not any(is_it(name) for is_it in named))
         if unmatched:
@@ -46,7 +48,7 @@ def _with(host: Host, kept: list[bool]) -> Host:
 
 def visible(host: Host) -> dict[str, str]:
     """What has CUDA see those GPUs only, where no engine does. By number: engines of verl read no UUIDs there."""
-    numbers = ",".join(str(number) for number, _ in host.gpus_used)
+    numbers = ",".join(str(number) for number, dummy in host.gpus_used)
     return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": numbers} if numbers else {}
 
 

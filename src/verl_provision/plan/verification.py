@@ -49,7 +49,7 @@ def plan(
             "content": content,
             "driver": host.driver,
             "gpus": [gpu.model for gpu in host.gpus],
-            **({"gpu_uuids": [uuid for _, uuid in host.gpus_used]} if host.gpus_used else {}),
+            **({"gpu_uuids": [uuid for dummy, uuid in host.gpus_used]} if host.gpus_used else {}),
             "settings": {name: value for name, value in settings.items() if name not in ("level", "again")},
             **({"nodes": ray["nodes"]} if ray and level == "train" else {}),
         }
@@ -120,7 +120,7 @@ def expected(host: Host, decision: Decision, level: str) -> dict[str, Any]:
         "profile": decision.profile,
         "gpus": len(host.gpus),
         "gpu_names": sorted({gpu.model for gpu in host.gpus}),
-        **({"gpu_uuids": [uuid for _, uuid in host.gpus_used]} if host.gpus_used else {}),
+        **({"gpu_uuids": [uuid for dummy, uuid in host.gpus_used]} if host.gpus_used else {}),
         "compute_capabilities": sorted({gpu.arch for gpu in host.gpus if gpu.arch}),
         "driver": host.driver,
         "verl_version": release.version,

@@ -45,7 +45,7 @@ def lines(job: Job, template: str, made_by: str) -> list[tuple[str, str]]:
 
 def text(rows: list[tuple[str, str]]) -> str:
     """The file itself."""
-    return "".join(f"{line}\n" for line, _ in rows)
+    return "".join(f"{line}\n" for line, dummy in rows)
 
 
 @cache

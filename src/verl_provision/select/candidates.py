@@ -134,7 +134,7 @@ def wanted_image(preferences: Preferences, catalog: Catalog) -> Image | None:
 
 def unknown_image(ref: str) -> Image:
     """A forced image that the catalog doesn't have: nothing is known of it."""
-    name, _, digest = ref.partition("@")
+    name, dummy, digest = ref.partition("@")
     return Image(
         id=ref,
         ref=name,

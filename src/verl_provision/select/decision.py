@@ -244,14 +244,14 @@ def _old(decision: Decision, preferences: Preferences) -> list[dict[str, Any]]:
 
 
 def _runs_on_the_gpu(judged: Judged) -> bool:
-    return bool(judged.candidate.evidence) and not any(rule in GPU_RULES for rule, _ in judged.rejections)
+    return bool(judged.candidate.evidence) and not any(rule in GPU_RULES for rule, dummy in judged.rejections)
 
 
 def _why(decision: Decision, facts: SelectionFacts, preferences: Preferences, advice: Advice) -> list[str]:
     candidate = decision.candidate
     image, release = candidate.image, candidate.release
     why = [f"backend {decision.backend}: {decision.choice.how}"]
-    tried = dict((name, rejection) for name, rejection, _ in decision.choice.passed if name != decision.backend)
+    tried = dict((name, rejection) for name, rejection, dummy in decision.choice.passed if name != decision.backend)
     why += [f"skipped {name}: {rejection.found}" for name, rejection in tried.items()]
     chosen = {
         ranking.AUTO: "the best known that this host can have",
@@ -342,6 +342,6 @@ def nearest(judged: list[Judged]) -> list[dict[str, Any]]:
 
 
 def _distance(item: Judged) -> tuple[Any, ...]:
-    rules = {rule for rule, _ in item.rejections}
+    rules = {rule for rule, dummy in item.rejections}
     cuda = versions.key_or_zero(item.candidate.image.cuda or "0") if "driver_floor" in rules else ()
     return (not item.candidate.evidence, len(rules & GPU_RULES), len(rules), cuda)

@@ -60,7 +60,8 @@ def _under(decision: Any, preferences: Preferences, lifted: set[str], among: Any
     able = [
         judged
         for judged in (decision.judged if among is None else among)
-        if all(rule in lifted for rule, _ in judged.rejections) and not any(found.weakens for found in judged.warnings)
+        if not {rejection[0] for rejection in judged.rejections} - lifted
+        and not any(found.weakens for found in judged.warnings)
     ]
     anyhow = replace(preferences, policy="minor")
     return min(able, key=lambda judged: ranking.rank(judged.merits, anyhow, ranking.NO_GAP), default=None)
@@ -77,7 +78,7 @@ def would_meet(want: Any, decision: Any, catalog: Catalog) -> str:
     """Which candidate has what is wanted, and what it would take to get it."""
     having = [judged for judged in decision.judged if want.met(judged.candidate.image) and judged.candidate.evidence]
     for judged in having:
-        rules = {rule for rule, _ in judged.rejections}
+        rules = {rule for rule, dummy in judged.rejections}
         pair = f"{judged.candidate.name} with verl {judged.candidate.release.version}"
         if not rules:
             return f"Set verl_image to {judged.candidate.name}: {pair} has it."
@@ -122,7 +123,7 @@ def _driver(decision: Any, facts: SelectionFacts, preferences: Preferences, cata
     taken = _taken(decision, preferences)
     for judged in decision.judged:
         image, rejections = judged.candidate.image, judged.rejections
-        if not image.cuda or not all(rule in DRIVER_RULES for rule, _ in rejections):
+        if not image.cuda or not all(rule in DRIVER_RULES for rule, dummy in rejections):
             continue
         if judged.merits.worth >= taken if taken else not _better(decision, judged):
             continue
@@ -154,7 +155,7 @@ def _floor(decision: Any, facts: SelectionFacts, catalog: Catalog, best: dict[An
     able = [
         judged
         for judged in decision.judged
-        if judged.candidate.image.cuda and {rule for rule, _ in judged.rejections} == {"driver_floor"}
+        if judged.candidate.image.cuda and {rule for rule, dummy in judged.rejections} == {"driver_floor"}
     ]
     if not able:
         return []
@@ -179,7 +180,7 @@ def _floor(decision: Any, facts: SelectionFacts, catalog: Catalog, best: dict[An
 def _one(decision: Any, rule: str, change: Any, facts: SelectionFacts) -> list[dict[str, Any]]:
     """The best candidate that only `rule` refuses."""
     for judged in decision.judged:
-        if {name for name, _ in judged.rejections} == {rule} and _better(decision, judged):
+        if {name for name, dummy in judged.rejections} == {rule} and _better(decision, judged):
             return [_row(rule, change(judged.candidate, facts, judged), _shown(judged))]
     return []
 
@@ -196,7 +197,7 @@ def _engine(
     decision: Any, facts: SelectionFacts, preferences: Preferences, advice: Advice, catalog: Catalog
 ) -> list[dict[str, Any]]:
     """The image that a usable container engine would allow."""
-    wanted, _ = releases.wanted(preferences, catalog)
+    wanted, dummy = releases.wanted(preferences, catalog)
     pool = [candidate for image in catalog.images for candidate in candidates.of_image(image, wanted, catalog)]
     usable = [judged for judged in judging.judge(pool, facts, preferences, advice, catalog) if not judged.rejections]
     if not usable:
@@ -212,7 +213,7 @@ def _source(
     decision: Any, facts: SelectionFacts, preferences: Preferences, advice: Advice, catalog: Catalog
 ) -> list[dict[str, Any]]:
     """The source environment, where no image fits or only an old release does."""
-    wanted, _ = releases.wanted(preferences, catalog)
+    wanted, dummy = releases.wanted(preferences, catalog)
     dates = [release.date for release in wanted if release.date]
     old = decision.candidate is None or ranking.older(decision.candidate.release.date, max(dates, default=None))
     if preferences.image or not old:

@@ -28,7 +28,7 @@ class Judged:
     @property
     def warnings(self) -> list[Warning]:
         """What speaks against it and doesn't refuse it."""
-        return [finding for _, finding in self.findings if isinstance(finding, Warning)]
+        return [finding for dummy, finding in self.findings if isinstance(finding, Warning)]
 
 
 def judge(

@@ -95,7 +95,7 @@ def suit(
 
 def merits(candidate: Candidate, findings: list[tuple[str, Any]], suits: Suit) -> Merits:
     """What speaks for a candidate and against it; `findings` are those about the image with the release."""
-    weak = any(isinstance(finding, Warning) and finding.weakens for _, finding in findings)
+    weak = any(isinstance(finding, Warning) and finding.weakens for dummy, finding in findings)
     known = FLOOR_ONLY if weak else candidate.evidence
     return Merits(
         suits.degraded,

@@ -65,7 +65,7 @@ def manager_of(
 ) -> tuple[str, dict[str, Any]] | None:
     """Who makes the source environment, and its download where the host lacks it; None where nobody can."""
     asked = preferences.source_manager
-    python, _ = choose_python(facts, release)
+    python, dummy = choose_python(facts, release)
     if asked in ("auto", "venv") and python is not None:
         return "venv", {}
     for name in MANAGERS if asked == "auto" else (asked,):

@@ -171,7 +171,7 @@ def unreadable(host: Host) -> Notes:
 def clashing(host: Host, wanted: Iterable[str] = ()) -> Notes:
     """Keys that dockerd is given both as a flag and in daemon.json: it does not start then."""
     path = host.docker.daemon_json_path
-    flags = {FLAG_KEYS.get(name, name): name for name, _ in host.docker.flags}
+    flags = {FLAG_KEYS.get(name, name): name for name, dummy in host.docker.flags}
     both = sorted(set(flags) & {*host.docker.daemon_json, *wanted})
     if not both:
         return Notes()

@@ -84,7 +84,7 @@ def arguments(host: Host, request: Request, decision: Decision, context: Context
     unchecked = {DISABLE_REQUIRE: "1"} if refuses and not toolkit_is_upgraded(host, context) else {}
     args["env"] = {**container_env(request, context), **unchecked, **mapping(args["env"])}
     if host.gpus_used:
-        args["gpu_ids"] = [uuid for _, uuid in host.gpus_used]
+        args["gpu_ids"] = [uuid for dummy, uuid in host.gpus_used]
     if (host.docker.selinux and decision.backend == "docker") or (host.system.selinux and decision.backend == "podman"):
         # SELinux keeps a labelled container from the host's checkout and from the GPUs' device nodes.
         args["extra_args"] = ["--security-opt=label=disable", *args["extra_args"]]

@@ -219,7 +219,7 @@ def driver_floor(
     """The driver must be at least the floor of the image's CUDA major (minor-version compatibility)."""
     if not below_floor(candidate, facts, catalog):
         return None
-    compat, _ = compat_allowed(candidate, facts, catalog)
+    compat, dummy = compat_allowed(candidate, facts, catalog)
     if compat and preferences.policy == "compat":
         return None
     cuda = candidate.image.cuda

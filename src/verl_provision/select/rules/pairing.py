@@ -132,7 +132,7 @@ def python(candidate: Candidate, facts: SelectionFacts, preferences: Preferences
         )
     if releases.manager_of(facts, release, preferences, catalog) is not None:
         return None
-    _, lacks_venv = releases.choose_python(facts, release)
+    dummy, lacks_venv = releases.choose_python(facts, release)
     if preferences.source_manager not in ("auto", "venv"):
         return Rejection(
             f"{preferences.source_manager} is neither on this host nor in the catalog for {facts.arch}",
