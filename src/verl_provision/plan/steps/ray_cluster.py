@@ -9,7 +9,7 @@ from verl_provision import addresses as ip
 from verl_provision import versions
 from verl_provision.decide.junk import mapping, text, whole
 from verl_provision.facts import Host
-from verl_provision.plan.container_files import to_discard
+from verl_provision.plan import container_files
 from verl_provision.plan.gpus import visible
 from verl_provision.plan.keys import FILES, step_key
 from verl_provision.plan.steps.huggingface_token import token_path
@@ -78,7 +78,7 @@ def join(host: Host, request: Request, decision: Decision, context: Context) -> 
     elif state.get("key") != step.config_hash:
         reason = "the cluster has other members than before"
     else:
-        reason = to_discard(host, request, request.ray_container)
+        reason = container_files.to_discard(host, request, request.ray_container)
     if not reason:
         return step
     if changed and there and place.busy and not request.disrupt:
@@ -90,7 +90,7 @@ def join(host: Host, request: Request, decision: Decision, context: Context) -> 
 def leave(host: Host, request: Request, decision: Decision, context: Context) -> Step | None:
     """Plan the step of a host that is no longer to be a node."""
     state = state_file(host)
-    discard = to_discard(host, request, request.ray_container)
+    discard = container_files.to_discard(host, request, request.ray_container)
     if not (state or host.ray_container or host.ray_up or host.ray_unit or discard):
         return None
     args = context.args(
