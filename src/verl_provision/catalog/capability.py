@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,6 +11,7 @@ class Sass:
 
     exclusions: dict[str, tuple[str, ...]] = field(default_factory=dict)  # code -> GPUs it must not be used on
     only: dict[str, tuple[str, ...]] = field(default_factory=dict)  # code -> the only GPUs it runs on
+    known: dict[Any, str | None] = field(default_factory=dict, compare=False)  # answers of code_for
 
 
 def runs(code: str, capability: str, sass: Sass) -> bool:
@@ -35,6 +37,13 @@ def split(capability: str) -> tuple[int | None, int]:
 
 def code_for(capability: str, codes: tuple[str, ...], ptx: str | None, sass: Sass) -> str | None:
     """`sass` where machine code fits, `ptx` where it would be compiled from PTX, None where nothing runs."""
+    asked = capability, codes, ptx
+    if asked not in sass.known:
+        sass.known[asked] = _code_for(*asked, sass)
+    return sass.known[asked]
+
+
+def _code_for(capability: str, codes: tuple[str, ...], ptx: str | None, sass: Sass) -> str | None:
     if any(runs(code, capability, sass) for code in codes):
         return "sass"
     if ptx and split(ptx)[0] is not None and split(capability)[0] is not None and split(ptx) <= split(capability):

@@ -1,5 +1,8 @@
 """The plan of a host and of a fleet: plain data (catalog/schema/plan.json). Pure; never raises."""
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -48,17 +51,30 @@ def plan_fleet(inputs: Any, catalog: Any, planned: dict[str, Planned] | None = N
     """
     fleet: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "hosts": {}, "decisions": {}, "step_hosts": {}}
     known, memory = _read_catalog(catalog), Memory()
-    for name, given in mapping(inputs).items():
-        given = mapping(given)
-        plan, decision, steps = _plan(given.get("facts"), given.get("request"), known, given, memory)
-        if planned is not None and steps:
-            planned[name] = steps
-        fleet["hosts"][name] = plan
-        if plan["decision"] not in fleet["decisions"]:
-            fleet["decisions"][plan["decision"]] = _told(decision)
-        for step in plan["steps"]:
-            fleet["step_hosts"].setdefault(step, []).append(name)
+    with _nothing_collected():
+        for name, given in mapping(inputs).items():
+            given = mapping(given)
+            plan, decision, steps = _plan(given.get("facts"), given.get("request"), known, given, memory)
+            if planned is not None and steps:
+                planned[name] = steps
+            fleet["hosts"][name] = plan
+            if plan["decision"] not in fleet["decisions"]:
+                fleet["decisions"][plan["decision"]] = _told(decision)
+            for step in plan["steps"]:
+                fleet["step_hosts"].setdefault(step, []).append(name)
     return fleet
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """A large fleet's plans are millions of objects, all kept: looking for garbage costs a fifth of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def _read_catalog(catalog: Any) -> Catalog:

@@ -23,14 +23,15 @@ def choose(host: Host, asked: Sequence[str], catalog: Catalog) -> Host:
     if not host.gpus or tuple(asked) == (ALL,) or not (asked or complete):
         return host
     if asked:
-        uuids = [
-            place[1] if complete else None for place in host.gpu_places
-        ]  # without them none can be asked for alone
+        # Without UUIDs none can be asked for alone.
+        uuids = [place[1] if complete else None for place in host.gpu_places]
         named = [_called(gpu, uuid, catalog) for gpu, uuid in zip(host.gpus, uuids, strict=True)]
         unmatched = tuple(name for name in asked if not any(is_it(name) for is_it in named))
         if unmatched:
             return replace(host, gpus_unmatched=unmatched)
         kept = [any(map(is_it, asked)) for is_it in named]
+    elif len({gpu.model for gpu in host.gpus}) == 1:
+        return host
     else:
         kept = [not _for_a_monitor(gpu, host.gpus, catalog) for gpu in host.gpus]
         host = replace(host, gpus_aside=tuple(compress((gpu.model for gpu in host.gpus), map(not_, kept))))

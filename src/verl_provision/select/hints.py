@@ -63,8 +63,8 @@ def _under(decision: Any, preferences: Preferences, lifted: set[str], among: Any
         if not {rejection[0] for rejection in judged.rejections} - lifted
         and not any(found.weakens for found in judged.warnings)
     ]
-    anyhow = replace(preferences, policy="minor")
-    return min(able, key=lambda judged: ranking.rank(judged.merits, anyhow, ranking.NO_GAP), default=None)
+    rank = ranking.by(replace(preferences, policy="minor"), ranking.NO_GAP)
+    return min(able, key=lambda judged: rank(judged.merits), default=None)
 
 
 def _shown(judged: Any) -> str:

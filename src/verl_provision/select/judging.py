@@ -35,22 +35,29 @@ def judge(
     pool: list[Candidate], facts: SelectionFacts, preferences: Preferences, advice: Advice, catalog: Catalog
 ) -> list[Judged]:
     """Every candidate with the findings of every rule, in order of rank."""
-    by_image: dict[int, tuple[list[tuple[str, Any]], ranking.Suit]] = {}
+    by_image: dict[int, tuple[list[tuple[str, Any]], list[tuple[str, Any]], ranking.Suit]] = {}
     judged = []
     for candidate in pool:
         if id(candidate.image) not in by_image:
             about = _findings(IMAGE_RULES, candidate, facts, preferences, catalog)
             suits = ranking.suit(candidate, about, facts, preferences, advice, catalog)
-            by_image[id(candidate.image)] = about, suits
-        about, suits = by_image[id(candidate.image)]
+            by_image[id(candidate.image)] = about, _refusing(about), suits
+        about, refusing, suits = by_image[id(candidate.image)]
         pair = _of_pair(candidate, facts, preferences, catalog)
-        findings = about + pair if pair else about
-        rejections = [found for found in findings if isinstance(found[1], Rejection)]
-        judged.append(Judged(candidate, findings, rejections, ranking.merits(candidate, pair, suits)))
+        merits = ranking.merits(candidate, pair, suits)
+        if pair:
+            judged.append(Judged(candidate, about + pair, refusing + _refusing(pair), merits))
+        else:
+            judged.append(Judged(candidate, about, refusing, merits))
     allowed = ranking.reach([item.merits for item in judged if not item.rejections], preferences)
+    rank = ranking.by(preferences, allowed)
     for item in judged:
-        item.rank = ranking.rank(item.merits, preferences, allowed)
+        item.rank = rank(item.merits)
     return sorted(judged, key=lambda item: item.rank)
+
+
+def _refusing(findings: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    return [found for found in findings if isinstance(found[1], Rejection)]
 
 
 def _of_pair(

@@ -1,5 +1,6 @@
 """Which of several usable candidates is the best. docs/selection.md has the order in words, with the reasons."""
 
+from collections.abc import Callable
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -95,7 +96,7 @@ def suit(
 
 def merits(candidate: Candidate, findings: list[tuple[str, Any]], suits: Suit) -> Merits:
     """What speaks for a candidate and against it; `findings` are those about the image with the release."""
-    weak = any(isinstance(finding, Warning) and finding.weakens for dummy, finding in findings)
+    weak = bool(findings) and any(isinstance(finding, Warning) and finding.weakens for dummy, finding in findings)
     known = FLOOR_ONLY if weak else candidate.evidence
     return Merits(
         suits.degraded,
@@ -131,16 +132,21 @@ def older(release: date | None, newest: date | None) -> bool:
     return release is not None and newest is not None and newest - release > OLD
 
 
-def rank(merit: Merits, preferences: Preferences, allowed: Gap) -> tuple[Any, ...]:
-    """A sortable rank, the best first; STEPS has what each part means."""
-    reached = (merit.gap != allowed, merit.gap) if preferences.policy != "minor" else (False, NO_GAP)
-    release = merit.release if preferences.version == LATEST else ()
+def by(preferences: Preferences, allowed: Gap) -> Callable[[Merits], tuple[Any, ...]]:
+    """What gives a sortable rank, the best first; STEPS has what each part means."""
+    any_gap, newest = preferences.policy == "minor", preferences.version == LATEST
     pinned = preferences.version not in (AUTO, LATEST) and (preferences.scenario != "auto" or preferences.family)
-    scenario = merit.advice if pinned else ()  # the release is given: this chooses among its images
-    return (
-        *(release, merit.degraded, reached, merit.unmet, scenario, merit.evidence, merit.release, merit.advice),
-        *merit.rest,
-    )
+
+    def rank(merit: Merits) -> tuple[Any, ...]:
+        reached = (False, NO_GAP) if any_gap else (merit.gap != allowed, merit.gap)
+        release = merit.release if newest else ()
+        scenario = merit.advice if pinned else ()  # the release is given: this chooses among its images
+        return (
+            *(release, merit.degraded, reached, merit.unmet, scenario, merit.evidence, merit.release, merit.advice),
+            *merit.rest,
+        )
+
+    return rank
 
 
 STEPS = (
