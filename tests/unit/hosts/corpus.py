@@ -22,8 +22,7 @@ NAMES = sorted(
     for path in RECORDINGS.glob("*.yml")
     if any(word in path.read_text(encoding="utf-8") for word in ("\nlike: ", "\nfacts:"))
 )
-SMI = """\
-#!/bin/sh
+SMI = """#!/bin/sh
 case "$*" in
 --query-gpu=fabric.state*) {fabric} ;;
 --query-gpu=*) {wait}/bin/cat "${{0%/*}}/../gpus.csv"{fails} ;;
