@@ -440,11 +440,9 @@ def test_what_a_host_installs_is_what_the_project_pins_and_whole():
                 assert canonicalize_name(needed.name) in names, f"{name} needs {needed.name}"
 
 
-def install(place, *requirements):
+def install(place, *requirements, tasks_from="ansible"):
     """The role's own tasks that bring Ansible to the host, as root's would be run, from an index in a folder."""
-    tasks = [
-        {"ansible.builtin.import_role": {"name": "pull_timer", "tasks_from": name}} for name in ("look", "ansible")
-    ]
+    tasks = [{"ansible.builtin.import_role": {"name": "pull_timer", "tasks_from": tasks_from}}]
     (place / "play.yml").write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
     told = {
         "ansible_python_interpreter": sys.executable,
@@ -467,7 +465,7 @@ def test_what_an_index_forged_is_not_installed_for_root_to_run(tmp_path):
     genuine = tiny_index.write_wheel(tmp_path, "tiny", "1.0")
     wanted = f"tiny==1.0 --hash=sha256:{hashlib.sha256(genuine.read_bytes()).hexdigest()}"
     tiny_index.write_index(tmp_path / "index", [("tiny", "1.0", [], forged)])
-    status, said = install(tmp_path, "tiny==1.0")
+    status, said = install(tmp_path, "tiny==1.0", tasks_from="look")
     assert status and "pull_timer_requirements has tiny==1.0; needed is NAME==VERSION --hash=sha256" in said, said
     status, said = install(tmp_path, wanted)
     assert status and "DO NOT MATCH THE HASHES" in said, said
