@@ -440,7 +440,7 @@ def test_what_a_host_installs_is_what_the_project_pins_and_whole():
                 assert canonicalize_name(needed.name) in names, f"{name} needs {needed.name}"
 
 
-def install(place, *requirements, tasks_from="ansible"):
+def install(place, *requirements, tasks_from="ansible", more=()):
     """The role's own tasks that bring Ansible to the host, as root's would be run, from an index in a folder."""
     tasks = [{"ansible.builtin.import_role": {"name": "pull_timer", "tasks_from": tasks_from}}]
     (place / "play.yml").write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
@@ -454,7 +454,7 @@ def install(place, *requirements, tasks_from="ansible"):
         "__pull_timer_place": str(place),
     }
     argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local"]
-    run = [*argv, str(place / "play.yml"), "-e", json.dumps(told)]
+    run = [*argv, *more, str(place / "play.yml"), "-e", json.dumps(told)]
     environment = os.environ | {"ANSIBLE_ROLES_PATH": str(ROOT / "roles")}
     done = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stdout
@@ -474,6 +474,12 @@ def test_what_an_index_forged_is_not_installed_for_root_to_run(tmp_path):
     status, said = install(tmp_path, wanted)
     assert status == 0, said
     assert (tmp_path / "venv/bin/pip").exists()
+
+
+def test_the_roles_own_requirements_are_taken_as_they_are_written(tmp_path):
+    """Failed first: a line that goes on in the next was read as several, and pull mode refused its own default."""
+    status, said = install(tmp_path, tasks_from="look", more=["--check"])
+    assert status == 0, said
 
 
 def outside(fleet, *steps):
