@@ -100,7 +100,7 @@ def test_a_run_from_outside_keeps_pull_runs_away_and_lets_them_go_on(pulls):
     hosts.exec(HOST, "docker stop -t 1 verl")
     run = play("site.yml", "--limit", HOST)
     assert run.returncode == 0, run.stdout
-    assert "TASK [Say that this run is at work]" in run.stdout
+    assert "TASK [Say on the host that this run is at work]" in run.stdout
     assert hosts.exec(HOST, f"ls {PLACE}/hold").out == ""
     hosts.exec(HOST, "docker stop -t 1 verl")
     locked = hosts.exec(HOST, f"flock {PLACE}/lock sleep 300 >/dev/null 2>&1 & echo $!")
